@@ -108,7 +108,12 @@ class Writer {
     i32(static_cast<std::int32_t>(v.size()));
     out_.append(v);
   }
-  void buffer(const std::optional<std::string_view>& v) { v ? buffer(*v) : i32(-1); }
+  // nullopt is null. A template, so that a std::string or a literal is not taken for an optional.
+  template <class Text>
+  void buffer(const std::optional<Text>& v) {
+    v ? buffer(std::string_view(*v)) : i32(-1);
+  }
+  void buffer(std::nullopt_t) { i32(-1); }
   void raw(std::string_view v) { out_.append(v); }
 
   std::size_t size() const { return out_.size(); }
