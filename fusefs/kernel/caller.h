@@ -1,0 +1,41 @@
+// Who is behind a FUSE request: the credentials that go to the replica, and the thread group that decides whether a
+// FLUSH is a commit (filesystem.md sections 4 and 7). Reads /proc, because FUSE requests carry neither supplementary
+// groups nor thread groups. Nothing is cached: pids are used again.
+//
+// Threading: any thread, no state.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "common/model/records.h"
+
+namespace coord::fs {
+
+// What /proc/TID/status says; `valid` only when every field was there.
+struct TaskStatus {
+  bool valid = false;
+  char state = '?';
+  pid_t tgid = 0;
+  int threads = 0;
+  std::uint32_t fsuid = 0;
+  std::uint32_t fsgid = 0;
+  std::vector<std::uint32_t> groups;
+};
+TaskStatus parse_task_status(std::string_view text);  // pure
+TaskStatus read_task_status(pid_t tid);
+
+// uid, gid and tid of the request as fuse_req_ctx() has them. Fails closed: a task that is gone, that has changed its
+// uid since, or that another pid namespace hides (tid 0) has no supplementary groups.
+Credentials credentials_of(std::uint32_t uid, std::uint32_t gid, pid_t tid);
+
+// The thread group of a task; 0 when it is gone or hidden.
+pid_t thread_group_of(pid_t tid);
+
+// True when nothing of the thread group runs any more: no such process, or a zombie. A tgid of 0 counts as gone.
+bool thread_group_gone(pid_t tgid);
+
+}  // namespace coord::fs
