@@ -54,7 +54,7 @@ class Reader {
   // Buffer or ustring: nullopt is null (length -1), which is distinct from empty. Below -1 is a decoding error.
   std::optional<std::string_view> buffer() {
     const std::int32_t n = i32();
-    if (n == -1 && !failed_) return std::nullopt;
+    if (failed_ || n == -1) return std::nullopt;
     if (n < 0 || static_cast<std::size_t>(n) > rest_.size()) {
       fail();
       return std::nullopt;
