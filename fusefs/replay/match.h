@@ -1,0 +1,90 @@
+// Which FUSE request is the replay that was just dispatched, and how to answer it: the phases of one job as a state
+// machine. Pure; the Replayer locks.
+//
+// A request of a helper is never an ordinary one if it could change anything: either it is exactly the call, on exactly
+// the node and name, in exactly the phase that the job has reached, and then it is answered without a transaction, once;
+// or it is refused with EAGAIN, and the replayer starts over with fresh paths. Requests that change nothing (the
+// lookups of a path walk, getattr, statfs) are answered as for anybody.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "fusefs/replay/event.h"
+
+namespace coord::fs::replay {
+
+// FUSE requests as far as they matter here. kOtherChange: any further request that changes something or opens a file
+// for writing (write, create, link, fallocate, setxattr, lock, ...).
+enum class FsCall : std::uint8_t {
+  kLookup,   // (parent, name)
+  kOpen,     // (node), any open that is not read-only
+  kSetattr,  // (node)
+  kFlush,    // (node), of a handle that the replay opened
+  kMknod,    // (parent, name)
+  kMkdir,    // (parent, name)
+  kSymlink,  // (parent, name)
+  kUnlink,   // (parent, name)
+  kRmdir,    // (parent, name)
+  kRename,   // (parent, name) and the new ones
+  kOtherChange,
+};
+
+// How to answer. Never by a transaction.
+enum class Say : std::uint8_t {
+  kAbsent,   // ENOENT (the name is about to be created, or moved to)
+  kNode,     // an entry reply with node `ino`, even if it is dead (attributes of its last life) or lives elsewhere by
+             // now. The lookup count grows as for any entry reply. Timeouts: 0 for an answer to kLookup.
+  kHandle,   // an open reply: a handle without effect; its release does nothing. Neither truncate nor pin
+  kCurrent,  // an attribute reply: the node's attributes as they are
+  kDone,     // success
+  kRefuse,   // the errno EAGAIN
+};
+
+struct Match {
+  Say say = Say::kRefuse;
+  std::uint64_t ino = 0;  // of the job's node
+};
+
+class JobMatcher {
+ public:
+  explicit JobMatcher(Event event) : event_(std::move(event)) {}
+
+  // nullopt: not part of the job and harmless: answer as for anybody. For kRename give both names.
+  std::optional<Match> match(FsCall call, std::uint64_t node, std::string_view name, std::uint64_t new_parent = 0,
+                             std::string_view new_name = {});
+
+  // The call that raises the event was matched and answered: the kernel has raised it, or is about to.
+  bool raised() const { return raised_; }
+
+  const Event& event() const { return event_; }
+
+ private:
+  bool at(std::uint64_t parent, std::string_view name) const { return parent == event_.parent && name == event_.name; }
+  bool at_new(std::uint64_t parent, std::string_view name) const {
+    return parent == event_.new_parent && name == event_.new_name;
+  }
+  std::optional<Match> lookup(std::uint64_t parent, std::string_view name);
+  Match once(bool allowed, Say say);
+  Match open_like(FsCall call, std::uint64_t node);
+  FsCall raising_call() const;
+
+  Event event_;
+  bool looked_up_ = false;      // the old name (of a create: the name) was asked for
+  bool looked_up_new_ = false;  // the new name of a rename was asked for
+  bool opened_ = false;
+  bool raised_ = false;
+};
+
+// What to do after the helper's answer. `error`: an errno or 0; `raised`: JobMatcher::raised().
+enum class Outcome : std::uint8_t {
+  kDone,   // the event is out
+  kAgain,  // invalidate the names and dispatch again, with fresh paths, at most kAttemptsMax times in all
+  kGiveUp  // it no longer applies, or nobody can be told
+};
+inline constexpr int kAttemptsMax = 6;
+Outcome outcome(int error, bool raised, int attempts);
+
+}  // namespace coord::fs::replay
