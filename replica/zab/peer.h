@@ -65,7 +65,9 @@ struct Persist {
   std::optional<std::uint32_t> current_epoch;
   std::vector<LogEntry> append;
 };
-struct Commit {  // deliver everything up to and including this, in order
+// Deliver everything up to and including this, in order. At establishment it covers the whole initial history, of which
+// a part may be delivered already; there is none if that history is empty.
+struct Commit {
   Zxid up_to;
 };
 struct PhaseChanged {
@@ -84,12 +86,16 @@ class Peer {
 
   Role role() const { return role_; }
   Phase phase() const { return phase_; }
-  std::uint32_t epoch() const;
-  bool accepts_proposals() const { return phase_ == Phase::kBroadcast; }
+  std::uint32_t epoch() const;  // the one being minted, or the last one adopted
+  std::uint32_t accepted_epoch() const { return accepted_epoch_; }  // promised, not necessarily durable
+  std::uint32_t current_epoch() const { return current_epoch_; }    // adopted, not necessarily durable
+  // False in broadcast too when the counter of the epoch ran out: once everything outstanding is committed, the core
+  // goes through an election by itself, and PhaseChanged to kBroadcast says that proposals are taken again.
+  bool accepts_proposals() const { return phase_ == Phase::kBroadcast && !epoch_is_full(); }
   Zxid next_zxid() const;       // of the next proposal; only while accepts_proposals()
-  Zxid last_logged() const;     // appended, not necessarily durable
-  Zxid last_durable() const;    // of this server's own log
-  Zxid last_committed() const;
+  Zxid last_logged() const { return last_logged_; }        // appended, not necessarily durable
+  Zxid last_durable() const { return last_durable_; }      // of this server's own log
+  Zxid last_committed() const { return last_committed_; }  // known to be; the hint until the first commit
 
  private:
   void start_election(Actions& out);
@@ -100,14 +106,16 @@ class Peer {
   void persisted(std::uint64_t id, Actions& out);
   void advance_commit(Actions& out);
   void set_phase(Role role, Phase phase, Actions& out);
+  bool epoch_is_full() const;
 
   Config config_;
-  DurableState durable_;
+  bool started_ = false;
   Role role_ = Role::kLooking;
   Phase phase_ = Phase::kElection;
   std::uint32_t accepted_epoch_ = 0;
   std::uint32_t current_epoch_ = 0;
   Zxid last_logged_;
+  Zxid last_durable_;
   Zxid last_committed_;
   std::uint64_t next_persist_id_ = 1;
   // What each Persist in flight makes true once it is durable, in order of id.
