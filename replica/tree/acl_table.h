@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -20,7 +22,9 @@ class AclTable {
 
   // The index of `acl`, with one more reference. Equal means the same entries in the same order.
   AclIndex intern(const Acl& acl);
-  void add_reference(AclIndex index);
+  // The same from the encoded form (encoded()), as it stands in node records; nullopt: malformed.
+  std::optional<AclIndex> intern_encoded(std::string_view content);
+  static std::string encoded(const Acl& acl);
   void release(AclIndex index);
 
   const Acl& at(AclIndex index) const { return rows_[index].acl; }
@@ -41,7 +45,11 @@ class AclTable {
 
   std::vector<Row> rows_;
   std::vector<AclIndex> free_;
-  std::unordered_map<std::string, AclIndex> by_content_;
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+  };
+  std::unordered_map<std::string, AclIndex, Hash, std::equal_to<>> by_content_;
 };
 
 }  // namespace coord::tree

@@ -18,12 +18,10 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "common/base/result.h"
@@ -54,7 +52,6 @@ struct Session {
   std::set<NodeId> ephemerals;  // derived from the nodes
   std::int64_t acked_below = 0;  // answers of smaller sequence numbers are gone: kOutOfWindow
   std::map<std::int64_t, Answer> answers;
-  bool dirty = false;
 };
 
 struct Fold;  // state_machine.h
@@ -62,6 +59,8 @@ struct Fold;  // state_machine.h
 class DataTree {
  public:
   DataTree();
+  DataTree(const DataTree&) = delete;
+  DataTree& operator=(const DataTree&) = delete;
 
   // --- facts
   const NodeTable& nodes() const { return nodes_; }
@@ -115,26 +114,31 @@ class DataTree {
 
  private:
   class Edit;
-  struct Loading;
+  struct Unlinked {
+    Node* node;
+    NodeId parent;
+  };
 
-  Node& reserved(NodeId id, Node& parent, const char* name);
+  Node& add_reserved(NodeId id, Node& parent, const char* name, Shape shape);
   std::uint64_t node_hash(const Node& node) const;
-  std::uint64_t session_hash(const Session& session) const;
   void mark(Node& node);
-  void mark(Session& session);
-  void set_node_acl(Node& node, const Acl& acl);
+  Session& get_session(SessionId id);
+  void edit_session(Session& session, std::int64_t acked_below);
   void track(Node& node);    // derived state of a node that is new here
   void untrack(Node& node);  // and of one that goes
   void touch_parent(Node& parent, std::uint32_t creates, Zxid zxid);
-  Result<bool, Fault> link(Loading& loading);
+  Result<bool, Fault> link_loaded();
+  Result<bool, Fault> track_loaded();
 
   // quota_tree.cc
   void quota_created(const Node& node);
-  void quota_erased(const Node& node, std::string_view path);
+  void quota_erased(const Node& node);
+  void quota_changed(const Node& node, std::int64_t bytes);
+  void quota_moved(const Node& node);
+  void count_subtree(const Node& top, std::int64_t sign);
   void add_usage(std::string_view path, std::int64_t count, std::int64_t bytes);
   void write_usage(Node& stats, std::int64_t count, std::int64_t bytes);
-  void register_quotas();  // from the tree
-  bool below_quota_root(const Node& node) const;
+  void register_quotas();
 
   NodeTable nodes_;
   AclTable acls_;
@@ -148,10 +152,10 @@ class DataTree {
   std::size_t ephemeral_count_ = 0;
   std::size_t data_bytes_ = 0;
 
-  std::vector<NodeId> dirty_nodes_;  // Node::dirty, or gone; may name a node twice if it went
-  std::vector<SessionId> dirty_sessions_;
+  std::vector<NodeId> dirty_nodes_;  // those with Node::dirty, and those that went; each once
+  std::set<SessionId> dirty_sessions_;
   std::size_t dirty_bytes_ = 0;
-  std::unique_ptr<Loading> loading_;
+  std::vector<Unlinked> loading_;  // until finish_load
 };
 
 }  // namespace coord::tree

@@ -41,6 +41,7 @@ struct Node {
   bool null_data = false;
   bool from_client = false;  // made by a stock create: its empty file may still become a dir (filesystem.md section 2)
   bool dirty = false;        // changed since the last fold
+  std::uint32_t data_crc = 0;  // crc32c of `data`, for the digest
   std::string name;
   std::string data;
 
@@ -68,9 +69,18 @@ class NodeTable {
   void erase(Node& node);                                          // must have no children
   void move(Node& node, Node& new_parent, std::string new_name);   // with all below it; keeps num_children of both right
 
+  // Loading: first all nodes, in any order, then each is given its parent.
+  Node* add_unlinked(NodeId id);            // nullptr: the id is taken
+  bool attach(Node& node, Node& parent);    // false: the name is empty, or taken in `parent`
+
  private:
-  // Two open-addressing tables of Node*: 8 bytes a slot, at most three quarters full.
+  // Two open-addressing tables of Node*: 8 bytes a slot, half to three quarters full.
   struct Index;
+  struct Slabs;
+  void link(Node& node, Node& parent);
+  void unlink(Node& node);
+
+  std::unique_ptr<Slabs> slabs_;
   std::unique_ptr<Index> by_id_;
   std::unique_ptr<Index> by_name_;
   Node* root_ = nullptr;

@@ -1,0 +1,142 @@
+// The store's side of DataTree: what changed since the last fold, and the way back from records to a tree.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "common/base/check.h"
+#include "replica/tree/data_tree.h"
+#include "replica/tree/record.h"
+#include "replica/tree/state_machine.h"
+
+namespace coord::tree {
+
+namespace {
+
+std::string name_of(NodeId id) { return "node record " + std::to_string(id.value); }
+std::string name_of(SessionId id) { return "session record " + std::to_string(id.value); }
+
+tl::unexpected<Fault> broken(const std::string& record, const std::string& what) {
+  return fail(Fault{record + ": " + what + "; the data directory is damaged, restore it or let the ensemble refill it"});
+}
+
+}  // namespace
+
+void DataTree::take_fold(Fold& fold) {
+  fold.tree_durable = last_applied_;
+  std::sort(dirty_nodes_.begin(), dirty_nodes_.end());  // ascending keys are what the store writes fastest
+  fold.nodes.reserve(dirty_nodes_.size());
+  for (const NodeId id : dirty_nodes_) {
+    Node* node = nodes_.find(id);
+    if (node == nullptr) {
+      fold.nodes.emplace_back(id, std::nullopt);
+      continue;
+    }
+    node->dirty = false;
+    fold.nodes.emplace_back(id, encode_node(*node, acl(*node)));
+  }
+  for (const SessionId id : dirty_sessions_) {
+    const Session* session = this->session(id);
+    if (session == nullptr) {
+      fold.sessions.emplace_back(id, std::nullopt);
+    } else {
+      fold.sessions.emplace_back(id, encode_session(*session));
+    }
+  }
+  fold.counters = encode_counters(next_node_id_);
+  dirty_nodes_.clear();
+  dirty_sessions_.clear();
+  dirty_bytes_ = 0;
+}
+
+Result<bool, Fault> DataTree::load_node(NodeId id, std::string_view record) {
+  Node* node = nullptr;
+  if (is_reserved(id)) {
+    node = nodes_.find(id);
+    if (node == nullptr) return broken(name_of(id), "an id that is not in use");
+    Node image;
+    const auto head = decode_node(record, image);
+    if (!head || head->parent != node->parent->id || image.name != node->name) {
+      return broken(name_of(id), "not the reserved node");
+    }
+  } else {
+    node = nodes_.add_unlinked(id);
+    if (node == nullptr) return broken(name_of(id), "there twice");
+  }
+  const auto head = decode_node(record, *node);
+  if (!head) return broken(name_of(id), "cannot be decoded");
+  const auto index = acls_.intern_encoded(head->acl);
+  if (!index) return broken(name_of(id), "its ACL cannot be decoded");
+  acls_.release(node->acl);
+  node->acl = *index;
+  if (!is_reserved(id)) loading_.push_back({node, head->parent});
+  return true;
+}
+
+Result<bool, Fault> DataTree::load_session(SessionId id, std::string_view record) {
+  auto session = decode_session(id, record);
+  if (!session) return broken(name_of(id), "cannot be decoded");
+  if (!sessions_.emplace(id, *std::move(session)).second) return broken(name_of(id), "there twice");
+  return true;
+}
+
+Result<bool, Fault> DataTree::load_counters(std::string_view record) {
+  const auto next = decode_counters(record);
+  if (!next) return broken("the record of the counters", "cannot be decoded");
+  next_node_id_ = *next;
+  return true;
+}
+
+Result<bool, Fault> DataTree::link_loaded() {
+  for (const Unlinked& entry : loading_) {
+    Node* parent = nodes_.find(entry.parent);
+    const std::string parent_text = std::to_string(entry.parent.value);
+    if (parent == nullptr) return broken(name_of(entry.node->id), "its parent " + parent_text + " is not there");
+    if (!nodes_.attach(*entry.node, *parent)) {
+      return broken(name_of(entry.node->id), "its name is empty or taken in its parent " + parent_text);
+    }
+    if (entry.node->id >= next_node_id_) return broken(name_of(entry.node->id), "above the counter of node ids");
+  }
+  return true;
+}
+
+// Also finds what hangs together in a circle, away from the root.
+Result<bool, Fault> DataTree::track_loaded() {
+  data_bytes_ = 0;
+  std::size_t reached = 0;
+  Node* node = &nodes_.root();
+  for (;;) {
+    ++reached;
+    if (node->lifetime == Lifetime::kEphemeral && session(SessionId(node->owner_or_ttl)) == nullptr) {
+      return broken(name_of(node->id), "the session that owns it is not there");
+    }
+    track(*node);
+    if (node->first_child != nullptr) {
+      node = node->first_child;
+      continue;
+    }
+    while (node->next_sibling == nullptr && node != &nodes_.root()) node = node->parent;
+    if (node == &nodes_.root()) break;
+    node = node->next_sibling;
+  }
+  if (reached == nodes_.size()) return true;
+  for (const Unlinked& entry : loading_) {
+    std::size_t steps = 0;
+    const Node* above = entry.node;
+    while (above != &nodes_.root() && steps++ <= nodes_.size()) above = above->parent;
+    if (above != &nodes_.root()) return broken(name_of(entry.node->id), "not below the root");
+  }
+  COORD_CHECK_MSG(false, "more nodes than can be reached, yet all are below the root");
+  return true;
+}
+
+Result<bool, Fault> DataTree::finish_load(Zxid tree_durable) {
+  if (auto linked = link_loaded(); !linked) return linked;
+  if (auto tracked = track_loaded(); !tracked) return tracked;
+  loading_ = {};
+  register_quotas();
+  last_applied_ = tree_durable;
+  digest_ = recomputed_digest();
+  return true;
+}
+
+}  // namespace coord::tree

@@ -1,0 +1,29 @@
+// The records of the tree in the store: one for each node and session, one for the counters. Jute primitives behind a
+// version byte. Pure. The store adds key and checksum.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "replica/tree/acl_table.h"
+#include "replica/tree/data_tree.h"
+#include "replica/tree/node_table.h"
+
+namespace coord::tree {
+
+std::string encode_node(const Node& node, const Acl& acl);
+// Fills in everything but the id, the links and the ACL, which is left encoded (AclTable::intern_encoded).
+struct NodeRecord {
+  NodeId parent;
+  std::string_view acl;  // points into the record
+};
+std::optional<NodeRecord> decode_node(std::string_view record, Node& node);
+
+std::string encode_session(const Session& session);
+std::optional<Session> decode_session(SessionId id, std::string_view record);
+
+std::string encode_counters(NodeId next_node_id);
+std::optional<NodeId> decode_counters(std::string_view record);
+
+}  // namespace coord::tree
