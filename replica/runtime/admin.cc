@@ -1,0 +1,160 @@
+#include "replica/runtime/admin.h"
+
+#include <pwd.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+#include <set>
+#include <shared_mutex>
+
+#include "common/base/log.h"
+#include "common/base/version.h"
+#include "replica/runtime/core.h"
+
+namespace coord::runtime {
+namespace {
+
+// What `envi` says as zookeeper.version: clients parse the leading digits and choose features by them. The level of
+// the protocol is that of 3.9; the rest is our own name.
+constexpr const char* kProtocolVersion = "3.9.2";
+
+std::string version_line() {
+  return fmt::format("Zookeeper version: {}-coord-{}, built on 2026-11-20 00:00 UTC\n", kProtocolVersion, kVersion);
+}
+
+struct Facts {
+  std::size_t nodes, watches, ephemerals, data_bytes, sessions;
+  Zxid zxid;
+};
+
+Facts facts(Core& core) {
+  std::shared_lock<TreeLock> lock(core.tree_lock());
+  const tree::StateMachine& tree = core.tree();
+  return {tree.node_count(),      tree.watch_count(),      tree.ephemeral_count(),
+          tree.data_bytes(),      tree.sessions().size(),  tree.last_applied()};
+}
+
+std::string latency_text(const Core::Latency& latency) {
+  const double average = latency.count == 0 ? 0.0 : static_cast<double>(latency.total_us) / 1000.0 / static_cast<double>(latency.count);
+  return fmt::format("{}/{:.4g}/{}", latency.min_us / 1000, average, latency.max_us / 1000);
+}
+
+std::string connection_line(const ClientConn& conn) {
+  const net::Remote& remote = conn.remote();
+  const std::string from = remote.is_unix ? fmt::format("unix:uid={},pid={}", remote.uid, remote.pid)
+                                          : fmt::format("{}:{}", remote.address, remote.port);
+  return fmt::format(" /{}[1](queued={},recved={},sent={})\n", from, conn.queued(), conn.packets_received(),
+                     conn.packets_sent());
+}
+
+std::string srvr(Core& core, bool with_clients) {
+  const Facts f = facts(core);
+  std::string text = version_line();
+  if (with_clients) {
+    text += "Clients:\n";
+    for (const auto& conn : core.connections()) text += connection_line(*conn);
+    text += "\n";
+  }
+  text += fmt::format("Latency min/avg/max: {}\n", latency_text(core.latency()));
+  text += fmt::format("Received: {}\nSent: {}\n", core.traffic().received.load(), core.traffic().sent.load());
+  text += fmt::format("Connections: {}\nOutstanding: {}\n", core.connection_count(), core.outstanding());
+  text += fmt::format("Zxid: 0x{:x}\nMode: standalone\nNode count: {}\n", f.zxid.value, f.nodes);
+  return text;
+}
+
+std::size_t open_files() {
+  std::error_code error;
+  std::size_t count = 0;
+  for (std::filesystem::directory_iterator at("/proc/self/fd", error), end; !error && at != end; at.increment(error)) {
+    ++count;
+  }
+  return count;
+}
+
+std::string mntr(Core& core) {
+  const Facts f = facts(core);
+  const Core::Latency latency = core.latency();
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  const store::Space space = core.store().space();
+  const store::Counters writer = core.store().counters();
+  std::string text = fmt::format("zk_version\t{}-coord-{}\nzk_server_state\tstandalone\n", kProtocolVersion, kVersion);
+  const auto line = [&text](const char* key, auto value) { text += fmt::format("zk_{}\t{}\n", key, value); };
+  const double average = latency.count == 0 ? 0.0 : static_cast<double>(latency.total_us) / 1000.0 / static_cast<double>(latency.count);
+  text += fmt::format("zk_avg_latency\t{:.4f}\n", average);
+  line("max_latency", latency.max_us / 1000);
+  line("min_latency", latency.min_us / 1000);
+  line("packets_received", core.traffic().received.load());
+  line("packets_sent", core.traffic().sent.load());
+  line("num_alive_connections", core.connection_count());
+  line("outstanding_requests", core.outstanding());
+  line("uptime", core.uptime_ms());
+  line("znode_count", f.nodes);
+  line("watch_count", f.watches);
+  line("ephemerals_count", f.ephemerals);
+  line("approximate_data_size", f.data_bytes);
+  line("global_sessions", f.sessions);
+  line("local_sessions", 0);
+  line("open_file_descriptor_count", open_files());
+  line("max_file_descriptor_count", files.rlim_cur);
+  line("coord_commits", writer.commits);
+  line("coord_log_entries", writer.entries);
+  line("coord_folded_nodes", writer.folded_nodes);
+  line("coord_commit_us_max", writer.commit_ns_max / 1000);
+  line("coord_store_used_bytes", space.used_bytes);
+  line("coord_store_grown_bytes", space.grown_bytes);
+  line("coord_writes_refused", space.refuse_writes ? 1 : 0);
+  return text;
+}
+
+std::string conf(Core& core) {
+  const Config& c = core.config();
+  return fmt::format(
+      "clientPort={}\nsecureClientPort=-1\ndataDir={}\ndataDirSize={}\ndataLogDir={}\ndataLogSize=0\ntickTime={}\n"
+      "maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog={}\nserverId={}\n",
+      c.client_port, c.data_dir, core.store().space().used_bytes, c.data_dir, c.tick_time_ms, c.connections_per_ip_max,
+      c.min_timeout(), c.max_timeout(), c.client_backlog, c.server_id);
+}
+
+std::string envi() {
+  utsname os{};
+  uname(&os);
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  const passwd* user = getpwuid(getuid());
+  std::error_code error;
+  return fmt::format(
+      "Environment:\nzookeeper.version={}-coord-{}, built on 2026-11-20 00:00 UTC\nhost.name={}\nos.name={}\n"
+      "os.arch={}\nos.version={}\nuser.name={}\nuser.dir={}\n",
+      kProtocolVersion, kVersion, host, os.sysname, os.machine, os.release, user == nullptr ? "" : user->pw_name,
+      std::filesystem::current_path(error).string());
+}
+
+}  // namespace
+
+bool is_four_letter_word(std::string_view word) {
+  static const std::set<std::string_view> words = {"conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro",
+                                                   "mntr", "ruok", "srst", "srvr", "stat", "stmk", "wchc", "wchp", "wchs"};
+  return words.contains(word);
+}
+
+std::string answer_four_letter_word(Core& core, std::string_view word, bool local) {
+  const std::set<std::string>& allowed = core.config().four_letter_words;
+  if (!local && !allowed.contains("*") && !allowed.contains(std::string(word))) {
+    return fmt::format("{} is not executed because it is not in the whitelist.\n", word);
+  }
+  if (word == "ruok") return "imok";
+  if (word == "envi") return envi();
+  if (word == "isro") return core.serving() ? "rw" : "null";
+  if (!core.serving()) return "This ZooKeeper instance is not currently serving requests\n";
+  if (word == "srvr") return srvr(core, false);
+  if (word == "stat") return srvr(core, true);
+  if (word == "mntr") return mntr(core);
+  if (word == "conf") return conf(core);
+  return fmt::format("{} is not executed because this server does not have it.\n", word);
+}
+
+}  // namespace coord::runtime

@@ -1,0 +1,118 @@
+// One client connection as the protocol sees it: handshake, frames, requests, replies in the order of the requests, watch
+// events before any reply that could reveal their change (client-protocol.md sections 1, 2, 4).
+//
+// Threading. The stream's callbacks come on the connection's loop; apply results and events come from the core thread
+// while it holds the tree lock exclusively. What both touch is under `mutex_`. Lock order: tree lock, then `mutex_`.
+// A read runs on the connection's loop under the shared tree lock when nothing is queued before it; a read behind a write
+// of the same client runs on the core thread, right after that write was applied, so that replies keep their order and
+// never show a later state than the bytes that follow them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/model/ids.h"
+#include "common/wire/extension.h"
+#include "common/wire/protocol.h"
+#include "replica/net/stream.h"
+#include "replica/tree/state_machine.h"
+
+namespace coord::runtime {
+
+class Core;
+
+struct TrafficCounters {
+  std::atomic<std::uint64_t> received{0};
+  std::atomic<std::uint64_t> sent{0};
+};
+
+class ClientConn final : public net::StreamUser, public std::enable_shared_from_this<ClientConn> {
+ public:
+  ClientConn(Core& core, std::shared_ptr<net::Stream> stream, ConnId id);
+
+  ConnId id() const { return id_; }
+  const net::Remote& remote() const { return stream_->remote(); }
+  std::int64_t accepted_ms() const { return accepted_ms_; }
+  // Monotonic ms of the last frame that keeps a session alive.
+  std::int64_t last_active_ms() const { return last_active_ms_.load(std::memory_order_relaxed); }
+  bool connected() const { return connected_.load(std::memory_order_relaxed); }
+  SessionId session() const { return SessionId(session_.load(std::memory_order_relaxed)); }
+  std::uint64_t packets_received() const { return packets_received_.load(std::memory_order_relaxed); }
+  std::uint64_t packets_sent() const { return packets_sent_.load(std::memory_order_relaxed); }
+  std::size_t queued() const;
+
+  // --- net::StreamUser, on the loop
+  bool on_bytes(std::string& in) override;
+  void take_output(std::string& out) override;
+  void on_closed() override;
+
+  // --- the core thread
+  // The session is established (new or taken over): answers the ConnectRequest and reads on.
+  void accept_session(SessionId session, std::int32_t timeout_ms);
+  void refuse_session();  // the "expired" answer, then close
+  // A write of this connection was applied: answers it and runs the reads behind it. Tree lock held exclusively.
+  void complete(const tree::Applied& applied, Zxid zxid);
+  // Events, in order with replies. Tree lock held exclusively.
+  void send_watch_event(WatchType type, std::string_view path, Zxid zxid);
+  void send_change_event(const wire::ChangeEvent& event);
+  void flush() { stream_->request_flush(); }
+  void close(bool send_rest) { stream_->request_close(send_rest); }
+  bool in_flush_list = false;  // the core's own note
+
+ private:
+  // A request in the queue behind a write that was not answered yet, or such a write itself.
+  struct Pending {
+    std::int32_t xid = 0;
+    wire::Op op = wire::Op::kError;
+    bool write = false;
+    std::string body;   // a read's
+    std::string reply;  // ready bytes (auth), sent as they are in their turn
+  };
+
+  bool four_letter_word(std::string& in);
+  bool connect_request(std::string_view payload);
+  // False: stop with this connection.
+  bool request(std::string_view payload, std::vector<tree::Request>& writes);
+  bool authenticate(std::int32_t xid, std::string_view body);
+  void unknown_op(std::int32_t xid);
+  tree::Request make_request(std::int32_t xid, wire::Op op, std::string_view body) const;
+  void enqueue(Pending pending);
+  // `mutex_` held, and the tree lock at least shared.
+  void answer_read(std::int32_t xid, wire::Op op, std::string_view body);
+  void answer_queued();
+  void append_reply(std::int32_t xid, std::int64_t zxid, Err err, std::string_view body);
+  void reply_now(std::int32_t xid, std::int64_t zxid, Err err);
+  bool drop();
+
+  Core& core_;
+  const std::shared_ptr<net::Stream> stream_;
+  const ConnId id_;
+  const std::int64_t accepted_ms_;
+  std::atomic<std::int64_t> last_active_ms_;
+  std::atomic<bool> connected_{false};
+  std::atomic<std::int64_t> session_{0};
+  std::atomic<std::uint64_t> packets_received_{0};
+  std::atomic<std::uint64_t> packets_sent_{0};
+
+  // The loop's alone.
+  enum class Stage : std::uint8_t { kNew, kWaiting, kOpen, kEnding } stage_ = Stage::kNew;
+  bool has_read_only_flag_ = false;
+  std::optional<wire::ConnectRequest> connecting_;
+
+  mutable std::mutex mutex_;
+  std::string out_;
+  std::deque<Pending> queue_;
+  std::size_t writes_queued_ = 0;
+  bool closed_ = false;    // nothing is answered any more
+  bool starved_ = false;   // reading is paused until the queue has drained
+  tree::Peer peer_;        // ids grow by auth
+};
+
+}  // namespace coord::runtime

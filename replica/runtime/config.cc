@@ -1,0 +1,219 @@
+#include "replica/runtime/config.h"
+
+#include <charconv>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <sstream>
+
+namespace coord::runtime {
+namespace {
+
+using Text = std::string_view;
+// Takes the value into the configuration; an empty string is success, else the reason.
+using Setter = std::function<std::string(Config&, Text)>;
+
+std::string trimmed(Text text) {
+  const auto first = text.find_first_not_of(" \t\r\n");
+  if (first == Text::npos) return "";
+  return std::string(text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1));
+}
+
+template <class Int>
+Setter number(Int Config::*member, std::int64_t low, std::int64_t high) {
+  return [member, low, high](Config& config, Text value) -> std::string {
+    std::int64_t parsed = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
+    if (error != std::errc() || end != value.data() + value.size() || parsed < low || parsed > high) {
+      return "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high);
+    }
+    config.*member = static_cast<Int>(parsed);
+    return "";
+  };
+}
+
+// Bytes, with an optional suffix K, M, G or T (powers of 1024).
+Setter size(std::uint64_t Config::*member, std::uint64_t low, std::uint64_t high) {
+  return [member, low, high](Config& config, Text value) -> std::string {
+    const std::string range =
+        "must be a size from " + std::to_string(low) + " to " + std::to_string(high) + " bytes (suffixes K, M, G, T)";
+    std::uint64_t parsed = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
+    if (error != std::errc()) return range;
+    const Text suffix(end, static_cast<std::size_t>(value.data() + value.size() - end));
+    static const std::map<Text, int> shifts = {{"", 0}, {"K", 10}, {"M", 20}, {"G", 30}, {"T", 40}};
+    const auto shift = shifts.find(suffix);
+    if (shift == shifts.end() || parsed > (high >> shift->second)) return range;
+    parsed <<= shift->second;
+    if (parsed < low) return range;
+    config.*member = parsed;
+    return "";
+  };
+}
+
+Setter flag(bool Config::*member, Text yes = "true", Text no = "false") {
+  return [member, yes, no](Config& config, Text value) -> std::string {
+    if (value != yes && value != no) return "must be " + std::string(yes) + " or " + std::string(no);
+    config.*member = value == yes;
+    return "";
+  };
+}
+
+Setter text(std::string Config::*member) {
+  return [member](Config& config, Text value) -> std::string {
+    if (value.empty()) return "must not be empty";
+    config.*member = std::string(value);
+    return "";
+  };
+}
+
+std::vector<std::string> list(Text value) {
+  std::vector<std::string> items;
+  std::istringstream stream{std::string(value)};
+  for (std::string item; std::getline(stream, item, ',');) {
+    if (item = trimmed(item); !item.empty()) items.push_back(item);
+  }
+  return items;
+}
+
+std::string set_client_port(Config& config, Text value) {
+  config.has_client_port = true;
+  return number(&Config::client_port, 0, 65535)(config, value);
+}
+
+std::string set_words(Config& config, Text value) {
+  config.four_letter_words.clear();
+  for (const std::string& word : list(value)) config.four_letter_words.insert(word);
+  return "";
+}
+
+std::string set_mount_users(Config& config, Text value) {
+  config.mount_users.clear();
+  for (const std::string& item : list(value)) {
+    std::uint32_t uid = 0;
+    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), uid);
+    if (error != std::errc() || end != item.data() + item.size()) return "must be numeric user ids separated by commas";
+    config.mount_users.insert(uid);
+  }
+  return "";
+}
+
+std::string set_level(Config& config, Text value) {
+  static const std::set<Text> levels = {"trace", "debug", "info", "warn", "error"};
+  if (!levels.contains(value)) return "must be trace, debug, info, warn or error";
+  config.log_level = std::string(value);
+  return "";
+}
+
+std::string set_super_digest(Config& config, Text value) {
+  if (!value.starts_with("super:") || value.size() < 8) return "must be super:BASE64, the SHA-1 of super:PASSWORD";
+  config.super_digest = std::string(value);
+  return "";
+}
+
+const std::map<Text, Setter>& setters() {
+  constexpr std::int64_t kDay = 86'400'000;
+  static const std::map<Text, Setter> table = {
+      {"dataDir", text(&Config::data_dir)},
+      {"tickTime", number(&Config::tick_time_ms, 10, 3'600'000)},
+      {"minSessionTimeout", number(&Config::min_session_timeout_ms, -1, kDay)},
+      {"maxSessionTimeout", number(&Config::max_session_timeout_ms, -1, kDay)},
+      {"clientPort", set_client_port},
+      {"clientPortAddress", text(&Config::client_address)},
+      {"clientPortListenBacklog", number(&Config::client_backlog, -1, 1'000'000)},
+      {"maxClientCnxns", number(&Config::connections_per_ip_max, 0, 10'000'000)},
+      {"maxCnxns", number(&Config::connections_max, 0, 10'000'000)},
+      {"jute.maxbuffer", number(&Config::frame_size_max, 1024, 256 << 20)},
+      {"skipACL", flag(&Config::skip_acl, "yes", "no")},
+      {"enforceQuota", flag(&Config::enforce_quota)},
+      {"extendedTypesEnabled", flag(&Config::extended_types)},
+      {"DigestAuthenticationProvider.superDigest", set_super_digest},
+      {"4lw.commands.whitelist", set_words},
+      {"znode.container.checkIntervalMs", number(&Config::container_check_ms, 100, kDay)},
+      {"znode.container.maxNeverUsedIntervalMs", number(&Config::container_never_used_ms, 0, kDay)},
+      {"znode.container.maxPerMinute", number(&Config::reaped_per_check_max, 1, 10'000'000)},
+      {"coord.socket", text(&Config::socket)},
+      {"coord.socketGroup", text(&Config::socket_group)},
+      {"coord.mountUsers", set_mount_users},
+      {"coord.ioThreads", number(&Config::io_threads, 1, 64)},
+      {"coord.mapSize", size(&Config::map_bytes, 64ULL << 20, 16ULL << 40)},
+      {"coord.growSize", size(&Config::grow_bytes, 4ULL << 20, 16ULL << 30)},
+      {"coord.logKeepSize", size(&Config::log_keep_bytes, 1ULL << 20, 1ULL << 40)},
+      {"coord.logKeepEntries", number(&Config::log_keep_entries, 1000, 1'000'000'000)},
+      {"coord.logFile", text(&Config::log_file)},
+      {"coord.logLevel", set_level},
+  };
+  return table;
+}
+
+// Keys of zoo.cfg that are right in an ensemble's file and change nothing for a single replica of ours.
+bool known_without_effect(Text key) {
+  static const std::set<Text> keys = {"initLimit",  "syncLimit",      "electionAlg",       "snapCount",
+                                      "dataLogDir", "preAllocSize",   "globalOutstandingLimit", "standaloneEnabled",
+                                      "admin.enableServer",           "admin.serverPort",  "admin.serverAddress",
+                                      "autopurge.purgeInterval",      "autopurge.snapRetainCount",
+                                      "reconfigEnabled",              "readonlymode.enabled",
+                                      "localSessionsEnabled",         "localSessionsUpgradingEnabled"};
+  return keys.contains(key);
+}
+
+}  // namespace
+
+Result<Config, Fault> interpret_config(const std::vector<ConfigEntry>& entries, std::string_view file_name) {
+  Config config;
+  int servers = 0;
+  for (const ConfigEntry& entry : entries) {
+    const std::string where = std::string(file_name) + ":" + std::to_string(entry.line) + ": ";
+    if (entry.key.starts_with("server.")) {
+      if (++servers > 1) {
+        return fail(Fault{where + entry.key +
+                          ": an ensemble of several replicas is not supported by this version; "
+                          "leave at most one server.N line"});
+      }
+      continue;
+    }
+    if (entry.key == "secureClientPort" || entry.key.starts_with("ssl.")) {
+      return fail(Fault{where + entry.key + ": TLS for clients is not supported by this version; remove the line"});
+    }
+    const auto setter = setters().find(entry.key);
+    if (setter == setters().end()) {
+      config.warnings.push_back(where + (known_without_effect(entry.key)
+                                             ? entry.key + " has no effect here"
+                                             : "unknown key " + entry.key + " is ignored"));
+      continue;
+    }
+    const std::string reason = setter->second(config, entry.value);
+    if (!reason.empty()) return fail(Fault{where + entry.key + "=" + entry.value + ": " + reason});
+  }
+  return config;
+}
+
+Result<bool, Fault> check_config(const Config& config, std::string_view file_name) {
+  const std::string where = std::string(file_name) + ": ";
+  if (config.data_dir.empty()) return fail(Fault{where + "dataDir is missing: say where the replica keeps its data"});
+  if (config.min_timeout() > config.max_timeout()) {
+    return fail(Fault{where + "minSessionTimeout " + std::to_string(config.min_timeout()) +
+                      " is greater than maxSessionTimeout " + std::to_string(config.max_timeout())});
+  }
+  if (!config.has_client_port && config.socket.empty()) {
+    return fail(Fault{where + "nobody could connect: give clientPort or coord.socket"});
+  }
+  return true;
+}
+
+Result<bool, Fault> read_server_id(Config& config) {
+  const std::string path = config.data_dir + "/myid";
+  std::ifstream file(path);
+  if (!file) return true;
+  std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  content = trimmed(content);
+  unsigned id = 0;
+  const auto [end, error] = std::from_chars(content.data(), content.data() + content.size(), id);
+  if (error != std::errc() || end != content.data() + content.size() || id < 1 || id > 254) {
+    return fail(Fault{path + ":1: \"" + content + "\" is not a server id: a whole number from 1 to 254"});
+  }
+  config.server_id = id;
+  return true;
+}
+
+}  // namespace coord::runtime

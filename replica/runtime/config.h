@@ -1,0 +1,65 @@
+// The settings of a replica: zoo.cfg's keys with ZooKeeper's meanings and defaults (client-protocol.md section 13), and
+// our own, prefixed `coord.`. Every limit has its name and default here. Pure, apart from read_config.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/config.h"
+#include "common/base/result.h"
+
+namespace coord::runtime {
+
+struct Config {
+  std::string data_dir;                 // dataDir
+  std::int32_t tick_time_ms = 2000;     // tickTime
+  std::int32_t min_session_timeout_ms = -1;  // minSessionTimeout; -1: 2 ticks
+  std::int32_t max_session_timeout_ms = -1;  // maxSessionTimeout; -1: 20 ticks
+  bool has_client_port = false;         // clientPort
+  std::uint16_t client_port = 0;        // 0: chosen by the kernel and logged
+  std::string client_address;           // clientPortAddress; empty: all
+  int client_backlog = -1;              // clientPortListenBacklog
+  int connections_per_ip_max = 60;      // maxClientCnxns; 0: any number
+  int connections_max = 0;              // maxCnxns; 0: any number
+  std::int32_t frame_size_max = 0xfffff;     // jute.maxbuffer
+  bool skip_acl = false;                // skipACL=yes
+  bool enforce_quota = false;           // enforceQuota
+  bool extended_types = true;           // extendedTypesEnabled; on unless switched off
+  std::string super_digest;             // DigestAuthenticationProvider.superDigest
+  std::set<std::string> four_letter_words = {"srvr"};  // 4lw.commands.whitelist; "*": all
+  std::int64_t container_check_ms = 60'000;            // znode.container.checkIntervalMs
+  std::int64_t container_never_used_ms = 0;            // znode.container.maxNeverUsedIntervalMs
+  int reaped_per_check_max = 10'000;                   // znode.container.maxPerMinute
+  std::uint32_t server_id = 1;          // dataDir/myid if it is there
+
+  std::string socket;                   // coord.socket; empty: none
+  std::string socket_group = "coord";   // coord.socketGroup
+  std::set<std::uint32_t> mount_users;  // coord.mountUsers, uids; 0 always
+  int io_threads = 1;                   // coord.ioThreads; the first is the core's
+  std::uint64_t map_bytes = 256ULL << 30;       // coord.mapSize
+  std::uint64_t grow_bytes = 32ULL << 20;       // coord.growSize
+  std::uint64_t log_keep_bytes = 64ULL << 20;   // coord.logKeepSize
+  std::uint64_t log_keep_entries = 100'000;     // coord.logKeepEntries
+  std::string log_file;                 // coord.logFile; empty: stderr
+  std::string log_level = "info";       // coord.logLevel
+
+  std::vector<std::string> warnings;    // unknown keys, keys without effect here; "FILE:LINE: ..."
+
+  std::int32_t min_timeout() const { return min_session_timeout_ms < 0 ? 2 * tick_time_ms : min_session_timeout_ms; }
+  std::int32_t max_timeout() const { return max_session_timeout_ms < 0 ? 20 * tick_time_ms : max_session_timeout_ms; }
+};
+
+// Fault: "FILE:LINE: key: what is wrong with the value and what it may be". Nothing is started on a Fault.
+Result<Config, Fault> interpret_config(const std::vector<ConfigEntry>& entries, std::string_view file_name);
+
+// What reading the whole configuration means together: dataDir given, min <= max, someone can connect, no other voter.
+Result<bool, Fault> check_config(const Config& config, std::string_view file_name);
+
+// The server id in dataDir/myid, if that file exists.
+Result<bool, Fault> read_server_id(Config& config);
+
+}  // namespace coord::runtime

@@ -1,0 +1,23 @@
+// A whole replica: store, core, listeners. The face of replica/ that main.cc uses.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/base/result.h"
+#include "replica/runtime/config.h"
+
+namespace coord::runtime {
+
+class Replica {
+ public:
+  // Opens the data directory, loads the tree, takes the ports. Fault: what is wrong and what to do; nothing is changed
+  // in a data directory that is not ours.
+  static Result<std::unique_ptr<Replica>, Fault> open(const Config& config);
+  virtual ~Replica() = default;  // everything submitted is durable
+
+  // Serves on the calling thread until SIGTERM or SIGINT; tells systemd READY and the watchdog. Returns the exit code.
+  virtual int run() = 0;
+};
+
+}  // namespace coord::runtime
