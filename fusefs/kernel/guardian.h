@@ -8,9 +8,10 @@
 // device of its mount; "ready" when the mount answers; or why it could not start. The guardian counts silence in its
 // own short slices, so that a host or a cgroup that was frozen is not taken for a hung daemon.
 //
-// The daemon ends by exit status: kExitUnmounted (somebody unmounted it, or it was told to stop): the guardian ends with
-// 0; a failure before its first "ready": the guardian ends with the same status and the message; all else (a signal, a
-// crash, any status after "ready"): started again, with a back-off of 100 ms to 5 s that starts over after a minute.
+// The daemon ends by exit status: kExitUnmounted (somebody unmounted it, or it was told to stop): the guardian ends
+// with 0; a failure before its first "ready": the guardian ends with the same status and the message; all else (a
+// signal, a crash, any status after "ready"): started again, with a back-off of 100 ms to 5 s that starts over after
+// a minute.
 //
 // SIGTERM and SIGINT to the guardian: SIGTERM to the daemon, which unmounts; after stop_limit the hard way. SIGHUP is
 // passed on. If the guardian dies, the daemon gets SIGTERM (PR_SET_PDEATHSIG) and Heartbeat::beat() says so.
@@ -91,8 +92,8 @@ class SilenceMeter {
     heard_ = true;
     silence_ = std::chrono::milliseconds(0);
   }
-  // `slice` has passed on the clock since the last call, nothing was heard. A slice counts for at most two kBeatIntervals:
-  // a longer one means that the guardian itself was not running.
+  // `slice` has passed on the clock since the last call, nothing was heard. A slice counts for at most two
+  // kBeatIntervals: a longer one means that the guardian itself was not running.
   void silent(std::chrono::milliseconds slice) { silence_ += std::min(slice, 2 * kBeatInterval); }
   bool hung() const { return silence_ >= (heard_ ? timeout_ : start_limit_); }
 

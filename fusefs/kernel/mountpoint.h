@@ -1,7 +1,7 @@
 // What is at a mount point, and what may be done about it (filesystem.md section 8). System calls only, no threads.
-// Nothing here stats, opens or reads below a FUSE mount in this process, because that can hang for as long as the mount's
-// daemon does: state comes from /proc/self/mountinfo, and the one call that must ask the daemon is made in a child
-// process with a deadline.
+// Nothing here stats, opens or reads below a FUSE mount in this process, because that can hang for as long as the
+// mount's daemon does: state comes from /proc/self/mountinfo, and the one call that must ask the daemon is made in a
+// child process with a deadline.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,8 @@ struct MountEntry {
   std::string source;
 };
 
-// Pure; lines that cannot be understood are left out. In the kernel's order: a later mount at a point covers an earlier.
+// Pure; lines that cannot be understood are left out. In the kernel's order: a later mount at a point covers an
+// earlier.
 std::vector<MountEntry> parse_mountinfo(std::string_view text);
 std::vector<MountEntry> read_mounts();
 
@@ -52,7 +53,8 @@ MountState mount_state(const std::string& path, std::chrono::milliseconds deadli
 // NOT_MOUNTED; not mounted already (by what). A dead predecessor's mount is taken away first, and only such a one.
 Result<bool, Fault> prepare_mountpoint(const std::string& path);
 
-// Creates NOT_MOUNTED in the (unmounted) directory if it is not there, so that scripts that expect the mount fail loudly.
+// Creates NOT_MOUNTED in the (unmounted) directory if it is not there, so that scripts that expect the mount fail
+// loudly.
 Result<bool, Fault> place_not_mounted_file(const std::string& path);
 
 // Aborts the FUSE connection of device 0:`minor`: all its requests fail at once, whatever its daemon does. Uses

@@ -47,7 +47,8 @@ class Edits {
   // their size); only for the limit.
   [[nodiscard]] bool append(std::string_view bytes, std::size_t base_size);
 
-  // The edits applied to `base`. May be longer than size_max if another host made the base longer meanwhile: see fits().
+  // The edits applied to `base`. May be longer than size_max if another host made the base longer meanwhile: see
+  // fits().
   std::string apply(std::string_view base) const;
   std::size_t size(std::size_t base_size) const;
   bool fits(std::size_t base_size) const { return size(base_size) <= size_max_; }

@@ -12,7 +12,9 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "common/base/result.h"
 #include "fusefs/replay/event.h"
@@ -39,7 +41,8 @@ std::string encode_job(const Job& job);
 bool decode_job(std::string_view bytes, Job& job);
 
 // The main of the helper process: serves jobs from `fd` until it closes. Returns the exit status. To be called as the
-// first thing of main() for the hidden arguments `--replay-helper FD MOUNTPOINT`, before any thread or library is set up.
+// first thing of main() for the hidden arguments `--replay-helper FD MOUNTPOINT`, before any thread or library is set
+// up.
 int run_replay_helper(int fd, const char* mountpoint);
 
 // True, with the exit status in `status`, if argv asked for the helper and it has run: main() returns `status` then.

@@ -2,9 +2,9 @@
 // machine. Pure; the Replayer locks.
 //
 // A request of a helper is never an ordinary one if it could change anything: either it is exactly the call, on exactly
-// the node and name, in exactly the phase that the job has reached, and then it is answered without a transaction, once;
-// or it is refused with EAGAIN, and the replayer starts over with fresh paths. Requests that change nothing (the
-// lookups of a path walk, getattr, statfs) are answered as for anybody.
+// the node and name, in exactly the phase that the job has reached, and then it is answered without a transaction,
+// once; or it is refused with EAGAIN, and the replayer starts over with fresh paths. Requests that change nothing
+// (the lookups of a path walk, getattr, statfs) are answered as for anybody.
 #pragma once
 
 #include <cstdint>

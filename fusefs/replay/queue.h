@@ -11,9 +11,9 @@
 //   * rename: waiting data and attribute events of the node move behind it, to the new name.
 // So a node has at most one waiting event of each kind, renames apart.
 //
-// Bounded: with kWaitingMax events waiting, a new create, data or attribute event is refused (counted in dropped()), and
-// a delete or rename is taken without raising its event, because its names must be invalidated in any case. Those are
-// bounded by the inodes that the kernel knows.
+// Bounded: with kWaitingMax events waiting, a new create, data or attribute event is refused (counted in dropped()),
+// and a delete or rename is taken without raising its event, because its names must be invalidated in any case. Those
+// are bounded by the inodes that the kernel knows.
 #pragma once
 
 #include <cstddef>

@@ -51,8 +51,8 @@ class Host {
   virtual bool place_of(std::uint64_t ino, std::uint64_t& parent, std::string& name) = 0;
 
   // The event has left: raised, or not (coalesced, dropped, no longer applies). Its names are invalidated if it was a
-  // delete or rename. Until here a kDelete's node must be answerable to match(). Exactly once per event. Must not block;
-  // may be called from within add(), on its thread.
+  // delete or rename. Until here a kDelete's node must be answerable to match(). Exactly once per event. Must not
+  // block; may be called from within add(), on its thread.
   virtual void finished(const Event& event, bool raised) = 0;
 };
 
@@ -85,7 +85,8 @@ class Replayer {
   void run(std::uint64_t device);
 
   // No further events; ends workers and helpers. To be called while requests are still being answered, or after the
-  // connection is gone, so that no worker hangs in a lock. Waits at most `limit` and leaves what hangs (true: all ended).
+  // connection is gone, so that no worker hangs in a lock. Waits at most `limit` and leaves what hangs (true: all
+  // ended).
   bool stop(std::chrono::milliseconds limit = std::chrono::milliseconds(2000));
 
   // Any thread, in the order of the transactions. Does not block. See Host::finished.
