@@ -1,0 +1,228 @@
+"""Issue 2, must hold 2: inotifywait -m on file and directory reports what a ZooKeeper client does."""
+
+import os
+import signal
+
+from lib import Inotify, alive, bash, check, command_line, descendants, equal, read, run, until
+
+
+def shared(t):
+    class World:
+        pass
+    w = World()
+    w.replica = t.replica()
+    w.mount = t.mount(w.replica)
+    w.kazoo = t.kazoo(w.replica)
+    return w
+
+
+def start(t, data=b"old\n"):
+    w = t.shared
+    node = "/t%s" % os.path.basename(t.directory)
+    w.kazoo.create(node + "/config", data, makepath=True)
+    directory = w.mount.p(node[1:])
+    equal(read(directory + "/config"), data, "the file is there")
+    return w, node, directory, directory + "/config"
+
+
+def test_set_is_modify_and_close_write(t):
+    w, node, directory, path = start(t)
+    events = Inotify(t, directory, path)
+    w.kazoo.set(node + "/config", b"new\n")
+    for event in ("MODIFY", "CLOSE_WRITE"):
+        events.wait(path, event)
+    equal(read(path), b"new\n", "the content is there when the event is")
+    # Watched twice, by itself and by its directory: each event comes once for each watch.
+    marker(w, events, node, directory)
+    equal((events.seen(path, "MODIFY"), events.seen(path, "CLOSE_WRITE")), (2, 2), "no event comes twice")
+
+
+def marker(w, events, node, directory):
+    """Creates a node and waits for its event: what came before it has been delivered."""
+    w.kazoo.create(node + "/marker")
+    events.wait(directory + "/marker", "CREATE")
+
+
+def test_create(t):
+    w, node, directory, _ = start(t)
+    events = Inotify(t, directory)
+    w.kazoo.create(node + "/born", b"data")
+    events.wait(directory + "/born", "CREATE")
+    equal(read(directory + "/born"), b"data", "readable when the event is there")
+    marker(w, events, node, directory)
+    equal(events.seen(directory + "/born", "CREATE"), 1, "once")
+
+
+def test_create_of_a_directory(t):
+    w, node, directory, _ = start(t)
+    events = Inotify(t, directory)
+    w.kazoo.create(node + "/dir", None)
+    events.wait(directory + "/dir", "CREATE")
+    check(os.path.isdir(directory + "/dir"), "a node with null data is a directory")
+    until(lambda: events.seen(directory + "/dir", "ISDIR"), 3, "the event says ISDIR")
+
+
+def test_delete(t):
+    w, node, directory, path = start(t)
+    events = Inotify(t, directory, path)
+    w.kazoo.delete(node + "/config")
+    events.wait(directory + "/config", "DELETE")
+    events.wait(path, "DELETE_SELF")
+    check(not os.path.exists(path), "gone when the event is there")
+    marker(w, events, node, directory)
+    equal(events.seen(directory + "/config", "DELETE"), 1, "once")
+
+
+def test_recreate_after_delete(t):
+    w, node, directory, _ = start(t)
+    events = Inotify(t, directory)
+    for _ in range(3):
+        w.kazoo.delete(node + "/config")
+        events.wait(directory + "/config", "DELETE")
+        w.kazoo.create(node + "/config", b"again")
+        events.wait(directory + "/config", "CREATE")
+        events.clear()
+
+
+def test_many_sets_lose_nothing_final(t):
+    """Coalescing is allowed, silence is not: after the last change there is an event and the last content."""
+    w, node, directory, path = start(t)
+    events = Inotify(t, path)
+    for number in range(200):
+        w.kazoo.set(node + "/config", b"%d" % number)
+    events.wait(path, "CLOSE_WRITE")
+    until(lambda: read(path) == b"199", 3, "the last content")
+    events.clear()
+    w.kazoo.set(node + "/config", b"quiet")
+    events.wait(path, "MODIFY")
+
+
+def test_many_creates_all_reported(t):
+    w, node, directory, _ = start(t)
+    events = Inotify(t, directory)
+    for number in range(100):
+        w.kazoo.create_async("%s/n%03d" % (node, number), b"x")
+    for number in range(100):
+        events.wait("%s/n%03d" % (directory, number), "CREATE", 15)
+    w.kazoo.delete(node + "/config")
+    events.wait(directory + "/config", "DELETE")
+    equal([events.seen("%s/n%03d" % (directory, n), "CREATE") for n in range(100)], [1] * 100, "each once")
+
+
+def test_set_acl_is_attrib(t):
+    from kazoo.security import make_acl
+    w, node, directory, path = start(t)
+    events = Inotify(t, path)
+    w.kazoo.set_acls(node + "/config", [make_acl("world", "anyone", read=True, admin=True)])
+    events.wait(path, "ATTRIB")
+    until(lambda: os.stat(path).st_mode & 0o777 == 0o444, 3, "mode after setACL")
+
+
+def test_local_changes_are_reported_once(t):
+    """The kernel itself raises these; the replay must not repeat them."""
+    w, node, directory, path = start(t)
+    events = Inotify(t, directory)
+    bash('echo local > "$1"', directory + "/mine")
+    bash('echo more > "$1"', path)
+    os.unlink(directory + "/mine")
+    marker(w, events, node, directory)
+    w.kazoo.create(node + "/marker2")
+    events.wait(directory + "/marker2", "CREATE")
+    equal([events.seen(directory + "/mine", e) for e in ("CREATE", "CLOSE_WRITE", "DELETE")], [1, 1, 1], "mine")
+    equal(events.seen(path, "CLOSE_WRITE"), 1, "config")
+
+
+def test_session_end_deletes_are_reported(t):
+    w, node, directory, _ = start(t)
+    other = t.kazoo(w.replica)
+    events = Inotify(t, directory)
+    other.create(node + "/member", b"x", ephemeral=True)
+    events.wait(directory + "/member", "CREATE")
+    other.stop()
+    events.wait(directory + "/member", "DELETE")
+
+
+def test_no_transaction_is_made_by_the_replay(t):
+    w, node, directory, path = start(t)
+    events = Inotify(t, directory, path)
+    before = w.kazoo.exists(node + "/config")
+    w.kazoo.set(node + "/config", b"x")
+    events.wait(path, "CLOSE_WRITE")
+    marker(w, events, node, directory)
+    after = w.kazoo.exists(node + "/config")
+    equal((after.version, after.aversion), (before.version + 1, before.aversion), "version and aversion")
+
+
+def test_two_mounts_see_each_other(t):
+    w, node, directory, path = start(t)
+    second = t.mount(w.replica)
+    theirs = second.p(node[1:])
+    events = Inotify(t, theirs)
+    bash('echo new > "$1"', directory + "/fresh")
+    events.wait(theirs + "/fresh", "CREATE")
+    equal(read(theirs + "/fresh"), b"new\n", "content")
+    bash('echo v2 > "$1"', directory + "/fresh")
+    events.wait(theirs + "/fresh", "CLOSE_WRITE")
+    until(lambda: read(theirs + "/fresh") == b"v2\n", 3, "content after the event")
+    os.rename(directory + "/fresh", directory + "/renamed")
+    events.wait(theirs + "/renamed", "MOVED_TO")
+    events.wait(theirs + "/fresh", "MOVED_FROM")
+    os.unlink(directory + "/renamed")
+    events.wait(theirs + "/renamed", "DELETE")
+
+
+def helpers_of(mount):
+    """The replay helper: a process of the family without a /dev/fuse descriptor that is not the guardian."""
+    found = []
+    for pid in descendants(mount.pid):
+        try:
+            held = {os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)}
+        except OSError:
+            continue
+        if "/dev/fuse" not in held:
+            found.append(pid)
+    return found
+
+
+def test_helper_killed_events_come_again(t):
+    """Must hold 6: helper killed: events come again."""
+    w = t.shared
+    m = t.mount(w.replica)
+    w.kazoo.create("/helper/f", b"0", makepath=True)
+    equal(read(m.p("helper", "f")), b"0", "there")
+    events = Inotify(t, m.p("helper"))
+    w.kazoo.set("/helper/f", b"1")
+    events.wait(m.p("helper", "f"), "MODIFY")
+    for round_ in range(3):
+        helpers = until(lambda: helpers_of(m), 5, "a helper process that holds no /dev/fuse")
+        for pid in helpers:
+            check(pid != m.pid, "the helper is a process of its own", command_line(pid))
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(alive(p) for p in helpers), 5, "the killed helper is gone")
+        until(lambda: set(helpers_of(m)) - set(helpers), 10, "a new helper")
+        events.clear()
+        number = [0]
+
+        def again():
+            number[0] += 1
+            w.kazoo.set("/helper/f", b"%d-%d" % (round_, number[0]))
+            return events.seen(m.p("helper", "f"), "MODIFY")
+        until(again, 10, "events come again")
+        equal(read(m.p("helper", "f")), b"%d-%d" % (round_, number[0]), "content")
+
+
+def test_helper_stopped_does_not_block_the_mount(t):
+    w = t.shared
+    m = t.mount(w.replica)
+    w.kazoo.create("/stopped/f", b"0", makepath=True)
+    equal(read(m.p("stopped", "f")), b"0", "there")
+    for pid in helpers_of(m):
+        os.kill(pid, signal.SIGSTOP)
+    for number in range(50):
+        w.kazoo.set("/stopped/f", b"%d" % number)
+        w.kazoo.create("/stopped/n%d" % number, b"x")
+    until(lambda: read(m.p("stopped", "f")) == b"49", 5, "reads are current with a stopped helper")
+    run("ls", m.p("stopped"), timeout=5)
+    bash('echo w > "$1"', m.p("stopped", "w"), timeout=10)
+    for pid in helpers_of(m):
+        os.kill(pid, signal.SIGCONT)
