@@ -7,6 +7,8 @@
 #include <charconv>
 #include <cstring>
 #include <optional>
+#include <string>
+#include <unordered_set>
 
 namespace coord::tree {
 namespace {
@@ -78,9 +80,32 @@ bool matches(const AuthId& who, const AuthId& entry) {
   return who.scheme == "ip" ? ip_matches(who.id, entry.id) : who.id == entry.id;
 }
 
-void add_unique(Acl& acl, AclEntry entry) {
-  if (std::find(acl.begin(), acl.end(), entry) == acl.end()) acl.push_back(std::move(entry));
-}
+// Collects entries without exact duplicates. A frame holds tens of thousands of entries, which must not cost the square
+// of it, so long lists are looked up in a set.
+class UniqueAcl {
+ public:
+  void add(AclEntry entry) {
+    if (acl_.size() < kShort) {
+      if (std::find(acl_.begin(), acl_.end(), entry) != acl_.end()) return;
+    } else {
+      for (; in_set_ < acl_.size(); ++in_set_) seen_.insert(key(acl_[in_set_]));
+      if (!seen_.insert(key(entry)).second) return;
+      ++in_set_;
+    }
+    acl_.push_back(std::move(entry));
+  }
+  Acl take() { return std::move(acl_); }
+
+ private:
+  static constexpr std::size_t kShort = 16;
+  // Unambiguous, because no scheme that passes valid_acl_id has a NUL in it.
+  static std::string key(const AclEntry& entry) {
+    return std::to_string(entry.perms) + '\0' + entry.id.scheme + '\0' + entry.id.id;
+  }
+  Acl acl_;
+  std::unordered_set<std::string> seen_;
+  std::size_t in_set_ = 0;
+};
 
 }  // namespace
 
@@ -124,22 +149,22 @@ bool acl_allows(const Acl& acl, const std::vector<AuthId>& ids, std::int32_t per
 
 Result<Acl> acl_to_store(const Acl& requested, const std::vector<AuthId>& ids) {
   if (requested.empty()) return fail(Err::kInvalidAcl);
-  Acl out;
+  UniqueAcl out;
   for (const AclEntry& entry : requested) {
     if (entry.id.scheme != "auth") {
       if (!valid_acl_id(entry.id.scheme, entry.id.id)) return fail(Err::kInvalidAcl);
-      add_unique(out, entry);
+      out.add(entry);
       continue;
     }
     bool any = false;
     for (const AuthId& who : ids) {
       if (!is_authenticated(who)) continue;
       any = true;
-      add_unique(out, {entry.perms, who});
+      out.add({entry.perms, who});
     }
     if (!any) return fail(Err::kInvalidAcl);
   }
-  return out;
+  return out.take();
 }
 
 }  // namespace coord::tree
