@@ -1,0 +1,377 @@
+#include "replica/store/lmdb_store.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cassert>
+#include <chrono>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/log.h"
+
+namespace coord::store {
+
+namespace {
+
+// What one transaction takes of the queue: enough to amortize the flush, small enough to bound its time.
+constexpr std::size_t kGroupEntriesMax = 1000;
+constexpr std::size_t kGroupBytesMax = 4U << 20;
+constexpr std::size_t kGroupBytesTight = 256U << 10;  // when the reserve is being used up
+constexpr std::uint64_t kPurgeBase = 64;
+
+struct Weight {
+  std::size_t entries = 0;
+  std::size_t bytes = 0;
+};
+
+Weight weigh(const Batch& batch) {
+  Weight weight{batch.append.size(), 0};
+  for (const LogEntry& entry : batch.append) weight.bytes += entry.payload->size() + 64;
+  if (!batch.fold) return weight;
+  weight.entries += batch.fold->nodes.size() + batch.fold->sessions.size();
+  for (const auto& change : batch.fold->nodes) weight.bytes += 64 + (change.second ? change.second->size() : 0);
+  for (const auto& change : batch.fold->sessions) weight.bytes += 64 + (change.second ? change.second->size() : 0);
+  return weight;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>, Fault> open_lmdb(const LmdbOptions& options) { return LmdbStore::open(options); }
+
+// --- open
+
+LmdbStore::LmdbStore(const LmdbOptions& options, DataDirectory directory)
+    : options_(options), directory_(std::move(directory)) {}
+
+Result<std::unique_ptr<Store>, Fault> LmdbStore::open(const LmdbOptions& options) {
+  if (options.grow_bytes < GrowAhead::kMinimum || options.map_bytes < options.grow_bytes) {
+    return fail(Fault{"the step in which the data file grows must be at least 4 MiB and at most the map size"});
+  }
+  auto directory = DataDirectory::open(options.directory);
+  if (!directory) return fail(std::move(directory.error()));
+  std::unique_ptr<LmdbStore> store(new LmdbStore(options, std::move(*directory)));
+  if (auto checked = store->inspect(); !checked) return fail(std::move(checked.error()));
+  if (auto opened = store->open_env(); !opened) return fail(std::move(opened.error()));
+  if (auto opened = store->open_grower(); !opened) return fail(std::move(opened.error()));
+  return std::unique_ptr<Store>(std::move(store));
+}
+
+Fault LmdbStore::fault(const std::string& what) const {
+  return {"data directory " + options_.directory + ": " + what};
+}
+
+Result<bool, Fault> LmdbStore::check_identity(const Meta& meta) const {
+  if (meta.sid != options_.sid) {
+    return fail(fault("belongs to server id " + std::to_string(meta.sid.value) + ", this server is " +
+                      std::to_string(options_.sid.value) + "; correct myid or the directory"));
+  }
+  if (!options_.cluster_id.empty() && meta.cluster_id != options_.cluster_id) {
+    return fail(fault("belongs to cluster " + meta.cluster_id + ", not " + options_.cluster_id +
+                      "; correct the configuration or the directory"));
+  }
+  return true;
+}
+
+// Looks before anything is opened for writing, without LMDB's lock file: ours keeps everybody else out.
+Result<bool, Fault> LmdbStore::inspect() {
+  if (!directory_.has_data()) return true;
+  Env env;
+  if (const int rc = env.open(options_.directory, options_.map_bytes, MDB_RDONLY | MDB_NOLOCK); rc != 0) {
+    return fail(fault(std::string(schema::kDataFile) + " cannot be opened: " + lmdb_text(rc)));
+  }
+  struct stat st {};
+  if (::stat(directory_.data_file().c_str(), &st) != 0 || static_cast<std::uint64_t>(st.st_size) < env.used_bytes()) {
+    return fail(fault(std::string(schema::kDataFile) + " is cut off: " + std::to_string(st.st_size) + " bytes of " +
+                      std::to_string(env.used_bytes()) + "; restore it from a backup"));
+  }
+  Txn txn;
+  if (const int rc = txn.begin(env, MDB_RDONLY); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  MDB_stat stat{};
+  mdb_env_stat(env.get(), &stat);
+  if (stat.ms_entries == 0) return true;  // a process died while it made the directory
+  Databases dbs;
+  if (const int rc = open_databases(txn.get(), 0, dbs); rc != 0) {
+    return fail(fault("is not one of this program, or damaged: " + lmdb_text(rc)));
+  }
+  const auto meta = read_meta(txn.get(), dbs);
+  if (!meta) return fail(fault(meta.error().message));
+  return check_identity(*meta);
+}
+
+Result<bool, Fault> LmdbStore::open_env() {
+  // Made here and not with the records below, so that a bad cluster id leaves no file.
+  auto fresh = make_meta(options_.sid, options_.cluster_id);
+  if (!fresh) return fail(fault(fresh.error().message));
+  if (const int rc = env_.open(options_.directory, options_.map_bytes, 0); rc != 0) {
+    return fail(fault("cannot be opened: " + lmdb_text(rc)));
+  }
+  int dead = 0;
+  if (const int rc = mdb_reader_check(env_.get(), &dead); rc != 0) {
+    return fail(fault("stale readers cannot be cleared: " + lmdb_text(rc)));
+  }
+  if (dead > 0) log::info("store", "cleared stale readers: count={}", dead);
+
+  Txn txn;
+  int rc = txn.begin(env_, 0);
+  if (rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
+  MDB_stat stat{};
+  mdb_env_stat(env_.get(), &stat);
+  const bool is_new = stat.ms_entries == 0;
+  rc = open_databases(txn.get(), MDB_CREATE, dbs_);
+  if (rc == 0 && is_new) rc = write_all_meta(txn.get(), dbs_, *fresh);
+  if (rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
+  auto meta = read_meta(txn.get(), dbs_);
+  if (!meta) return fail(fault(meta.error().message));
+  if (rc = txn.commit(); rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
+  if (auto synced = directory_.sync(); !synced) return fail(std::move(synced.error()));
+
+  meta_ = std::move(*meta);
+  state_.epochs = meta_.epochs;
+  state_.positions = {meta_.tree_durable, meta_.commit_hint, meta_.log_floor, meta_.last_logged};
+  return true;
+}
+
+Result<bool, Fault> LmdbStore::open_grower() {
+  GrowAhead::Options grow;
+  grow.path = directory_.data_file();
+  grow.page_size = env_.page_size();
+  grow.step = options_.grow_bytes;
+  grow.limit = options_.map_bytes / grow.page_size * grow.page_size;
+  grow.free_bytes = [this] { return free_bytes(); };
+  auto opened = GrowAhead::open(std::move(grow), env_.used_bytes());
+  if (!opened) return fail(std::move(opened.error()));
+  grow_ = std::move(*opened);
+  return true;
+}
+
+LmdbStore::~LmdbStore() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  if (writer_.joinable()) writer_.join();
+  grow_.reset();  // before the environment that free_bytes() reads
+}
+
+// --- reading at start
+
+template <class Id>
+Result<bool, Fault> LmdbStore::load_records(
+    MDB_txn* txn, MDB_dbi dbi, const char* name,
+    const std::function<Result<bool, Fault>(Id, std::string_view)>& on_record) {
+  Cursor cursor;
+  if (const int rc = cursor.open(txn, dbi); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  MDB_val key{};
+  MDB_val value{};
+  int rc = 0;
+  while ((rc = cursor.get(key, value, MDB_NEXT)) == 0) {
+    std::string_view body;
+    const bool sized = key.mv_size == schema::kKeySize;
+    const std::uint64_t number = sized ? schema::get_u64(static_cast<const char*>(key.mv_data)) : 0;
+    if (!sized || !schema::unseal(to_view(key), to_view(value), body)) {
+      return fail(fault(std::string("record ") + name + "/" + std::to_string(number) +
+                        " is damaged: its checksum is wrong; restore the directory from a backup"));
+    }
+    Id id;
+    id.value = static_cast<decltype(id.value)>(number);
+    auto taken = on_record(id, body);
+    if (!taken) return fail(fault(taken.error().message));
+  }
+  if (rc != MDB_NOTFOUND) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  return true;
+}
+
+Result<bool, Fault> LmdbStore::load_tree(const OnNode& on_node, const OnSession& on_session,
+                                         const OnCounters& on_counters) {
+  Txn txn;
+  if (const int rc = txn.begin(env_, MDB_RDONLY); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  if (auto ok = load_records<NodeId>(txn.get(), dbs_.node, schema::kNodeDb, on_node); !ok) return ok;
+  if (auto ok = load_records<SessionId>(txn.get(), dbs_.session, schema::kSessionDb, on_session); !ok) return ok;
+  MDB_val key = to_val(schema::kCounters);
+  MDB_val value{};
+  const int rc = mdb_get(txn.get(), dbs_.meta, &key, &value);
+  if (rc == MDB_NOTFOUND) {
+    if (meta_.tree_durable == Zxid{}) return true;
+    return fail(fault("record meta/counters is missing; restore the directory from a backup"));
+  }
+  if (rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  std::string_view body;
+  if (!schema::unseal(schema::kCounters, to_view(value), body)) {
+    return fail(fault("record meta/counters is damaged: its checksum is wrong; restore the directory from a backup"));
+  }
+  return on_counters(body);
+}
+
+Result<bool, Fault> LmdbStore::read_log(Zxid after, const std::function<void(LogEntry)>& on_entry) {
+  if (after < meta_.log_floor) {
+    return fail(fault("the log begins above " + to_string(meta_.log_floor) + ", not at " + to_string(after)));
+  }
+  Txn txn;
+  Cursor cursor;
+  int rc = txn.begin(env_, MDB_RDONLY);
+  if (rc == 0) rc = cursor.open(txn.get(), dbs_.log);
+  if (rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  const schema::Key from(after.value + 1);
+  MDB_val key = to_val(from.view());
+  MDB_val value{};
+  Zxid previous = after;
+  for (rc = cursor.get(key, value, MDB_SET_RANGE); rc == 0; rc = cursor.get(key, value, MDB_NEXT)) {
+    const Zxid zxid{key.mv_size == schema::kKeySize ? schema::get_u64(static_cast<const char*>(key.mv_data)) : 0};
+    std::string_view body;
+    if (!schema::unseal(to_view(key), to_view(value), body) || body.size() < schema::kKeySize) {
+      return fail(fault("record log/" + to_string(zxid) +
+                        " is damaged: its checksum is wrong; restore the directory from a backup"));
+    }
+    const Zxid follows{schema::get_u64(body.data())};
+    if (follows != previous) {
+      return fail(fault("record log/" + to_string(zxid) + " follows " + to_string(follows) + ", which is not there (" +
+                        to_string(previous) + " is); restore the directory from a backup"));
+    }
+    on_entry({zxid, follows, std::make_shared<const std::string>(body.substr(schema::kKeySize))});
+    previous = zxid;
+  }
+  if (rc != MDB_NOTFOUND) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  return true;
+}
+
+// --- writing
+
+void LmdbStore::set_on_durable(std::function<void(std::uint64_t)> on_durable) {
+  COORD_CHECK_MSG(!writer_.joinable(), "set before the first submit");
+  on_durable_ = std::move(on_durable);
+}
+
+void LmdbStore::set_on_space(std::function<void(bool)> on_space) {
+  COORD_CHECK_MSG(!writer_.joinable(), "set before the first submit");
+  on_space_ = std::move(on_space);
+}
+
+void LmdbStore::submit(Batch batch) {
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    COORD_CHECK_MSG(batch.id > last_id_, "ids of batches ascend");
+    last_id_ = batch.id;
+    queue_.push_back(std::move(batch));
+    wake = std::exchange(idle_, false);
+  }
+  if (wake) {
+    wake_.notify_one();
+  } else if (!writer_.joinable()) {
+    grow_->start(on_space_);
+    writer_ = std::thread([this] { run(); });
+  }
+}
+
+Counters LmdbStore::counters() const {
+  const std::lock_guard lock(mutex_);
+  return counters_;
+}
+
+void LmdbStore::run() {
+  std::unique_lock lock(mutex_);
+  while (take(lock)) {
+    lock.unlock();
+    commit_group();
+    if (on_durable_) on_durable_(group_.back().id);
+    group_.clear();
+    lock.lock();
+  }
+}
+
+// Waits for work and moves one transaction's worth into group_. False: stopped, and all is done.
+bool LmdbStore::take(std::unique_lock<std::mutex>& lock) {
+  while (queue_.empty() && !stop_) {
+    idle_ = true;
+    wake_.wait(lock);
+  }
+  idle_ = false;
+  const Space space = grow_->space();
+  const bool tight = space.grown_bytes < space.used_bytes + options_.grow_bytes / 2;
+  const std::size_t bytes_max = tight ? kGroupBytesTight : kGroupBytesMax;
+  Weight sum;
+  while (!queue_.empty()) {
+    const Weight weight = weigh(queue_.front());
+    const bool fits = sum.entries + weight.entries <= kGroupEntriesMax && sum.bytes + weight.bytes <= bytes_max;
+    if (!group_.empty() && !fits) break;
+    sum.entries += weight.entries;
+    sum.bytes += weight.bytes;
+    group_.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  return !group_.empty();
+}
+
+void LmdbStore::commit_group() {
+  const auto begin = std::chrono::steady_clock::now();
+  State state = state_;
+  Counters done;
+  Txn txn;
+  if (const int rc = txn.begin(env_, 0); rc != 0) failed("begin", rc);
+
+  const PageBound bound(env_.page_size());
+  Work work;
+  for (const Batch& batch : group_) bound.add(batch, work);
+  work.log.deletes = 2 * work.log.puts + kPurgeBase;
+  const std::uint64_t used = env_.used_bytes();
+  const std::uint64_t bytes = bound.pages(txn.get(), dbs_, work) * env_.page_size();
+  const GrowAhead::Lease lease = grow_->reserve(bytes);
+
+  apply_group(txn, state, done);
+  if (const int rc = txn.commit(); rc != 0) failed("commit", rc);
+  state_ = state;
+
+  const std::uint64_t used_now = env_.used_bytes();
+  assert(used_now <= used + bytes);
+  static_cast<void>(used);
+  // Beyond this the grower may have been writing too.
+  COORD_CHECK_MSG(!lease.covered() || used_now <= lease.limit(), "a commit outran what was written ahead for it");
+  grow_->committed(used_now);
+
+  const auto spent = std::chrono::steady_clock::now() - begin;
+  const auto ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count());
+  const std::lock_guard lock(mutex_);
+  ++counters_.commits;
+  counters_.entries += done.entries;
+  counters_.folded_nodes += done.folded_nodes;
+  counters_.commit_ns_total += ns;
+  counters_.commit_ns_max = std::max(counters_.commit_ns_max, ns);
+}
+
+void LmdbStore::apply_group(Txn& txn, State& state, Counters& done) {
+  BatchApply apply(txn.get(), dbs_, env_.page_size(), state);
+  for (Batch& batch : group_) {
+    if (const int rc = apply.apply(batch); rc != 0) failed("write", rc);
+  }
+  const PurgeLimits limits{options_.log_keep_bytes, options_.log_keep_entries, 2 * apply.entries() + kPurgeBase};
+  if (const int rc = apply.purge(limits); rc != 0) failed("purge", rc);
+  if (const int rc = apply.finish(); rc != 0) failed("write", rc);
+  state = apply.state();
+  done.entries = apply.entries();
+  done.folded_nodes = apply.folded_nodes();
+}
+
+void LmdbStore::failed(const char* what, int rc) const {
+  storage_failed(std::string(what) + " in " + directory_.data_file(), lmdb_text(rc));
+}
+
+// Grower's thread: pages on LMDB's list of free ones. Each record begins with the number of pages it lists.
+std::uint64_t LmdbStore::free_bytes() const {
+  Txn txn;
+  Cursor cursor;
+  constexpr MDB_dbi kFreeDb = 0;
+  if (txn.begin(env_, MDB_RDONLY) != 0 || cursor.open(txn.get(), kFreeDb) != 0) return 0;
+  MDB_val key{};
+  MDB_val value{};
+  std::uint64_t pages = 0;
+  while (cursor.get(key, value, MDB_NEXT) == 0) {
+    std::size_t count = 0;
+    std::memcpy(&count, value.mv_data, sizeof count);
+    pages += count;
+  }
+  return pages * env_.page_size();
+}
+
+}  // namespace coord::store

@@ -1,0 +1,78 @@
+// The store's face without a disk, for tests and the simulator. What is durable lives in a MemoryDisk that outlives the
+// store, as a disk outlives a process; what was submitted and not completed dies with the store, as in a crash.
+//
+// Completion: kInline completes in submit (on_durable is called before submit returns); kManual when complete() is
+// called. One thread, or the caller serializes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "replica/store/store.h"
+
+namespace coord::store {
+
+struct MemoryDisk {
+  Meta meta;
+  std::map<Zxid, LogEntry> log;
+  std::map<NodeId, std::string> nodes;
+  std::map<SessionId, std::string> sessions;
+  std::optional<std::string> counters;
+};
+
+class MemoryStore final : public Store {
+ public:
+  enum class Completion { kInline, kManual };
+  struct Options {
+    Sid sid{1};
+    Completion completion = Completion::kInline;
+    std::uint64_t log_keep_entries = 100'000;
+  };
+
+  // A disk that is null or empty gets a fresh identity, the same each time (nothing here is random).
+  MemoryStore(std::shared_ptr<MemoryDisk> disk, Options options);
+  explicit MemoryStore(Options options);
+  ~MemoryStore() override = default;  // drops what is pending
+
+  // --- for the test
+  const std::shared_ptr<MemoryDisk>& disk() const { return disk_; }
+  std::size_t pending() const { return queue_.size(); }
+  // Makes the next `count` batches durable as one transaction, and reports the last of them; `report` false: durable, but
+  // the process is to die before it hears of it.
+  void complete(std::size_t count = SIZE_MAX, bool report = true);
+  void set_space(const Space& space);
+
+  // --- Store
+  const Meta& meta() const override { return meta_; }
+  Result<bool, Fault> load_tree(const OnNode&, const OnSession&, const OnCounters&) override;
+  Result<bool, Fault> read_log(Zxid after, const std::function<void(LogEntry)>& on_entry) override;
+  void set_on_durable(std::function<void(std::uint64_t batch_id)> on_durable) override;
+  void submit(Batch batch) override;
+  Space space() const override { return space_; }
+  Counters counters() const override { return counters_; }
+  void set_on_space(std::function<void(bool refuse_writes)> on_space) override;
+
+ private:
+  void apply(Batch& batch);
+  void truncate(Zxid after);
+  void append(LogEntry& entry);
+  void fold(FoldRecord& record);
+  void purge(std::size_t appended);
+
+  Options options_;
+  std::shared_ptr<MemoryDisk> disk_;
+  Meta meta_;
+  std::deque<Batch> queue_;
+  std::uint64_t last_id_ = 0;
+  Space space_;
+  Counters counters_;
+  std::function<void(std::uint64_t)> on_durable_;
+  std::function<void(bool)> on_space_;
+};
+
+}  // namespace coord::store
