@@ -11,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -22,6 +23,7 @@
 namespace coord::fs::replay {
 
 inline constexpr std::size_t kJobBytesMax = 60'000;  // longer paths have no replay
+inline constexpr const char* kHelperFlag = "--replay-helper";
 
 struct Job {
   std::uint64_t id = 0;

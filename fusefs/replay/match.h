@@ -56,35 +56,33 @@ class JobMatcher {
   std::optional<Match> match(FsCall call, std::uint64_t node, std::string_view name, std::uint64_t new_parent = 0,
                              std::string_view new_name = {});
 
-  // The call that raises the event was matched and answered: the kernel has raised it, or is about to.
+  // The call that raises the event was matched: the kernel raises it when it has the answer, unless it finds a fault.
   bool raised() const { return raised_; }
 
   const Event& event() const { return event_; }
 
  private:
-  bool at(std::uint64_t parent, std::string_view name) const { return parent == event_.parent && name == event_.name; }
-  bool at_new(std::uint64_t parent, std::string_view name) const {
-    return parent == event_.new_parent && name == event_.new_name;
-  }
   std::optional<Match> lookup(std::uint64_t parent, std::string_view name);
-  Match once(bool allowed, Say say);
-  Match open_like(FsCall call, std::uint64_t node);
-  FsCall raising_call() const;
+  bool raises(FsCall call, std::uint64_t node, std::string_view name, std::uint64_t new_parent,
+              std::string_view new_name) const;
+  bool may_open(std::uint64_t node) const;
+  Match say(Say what) const { return Match{what, event_.ino}; }
 
   Event event_;
-  bool looked_up_ = false;      // the old name (of a create: the name) was asked for
-  bool looked_up_new_ = false;  // the new name of a rename was asked for
+  int lookups_ = 0;      // of the name (of a rename: the old one)
+  int lookups_new_ = 0;  // of the new name of a rename
   bool opened_ = false;
   bool raised_ = false;
 };
 
-// What to do after the helper's answer. `error`: an errno or 0; `raised`: JobMatcher::raised().
+// What to do after a dispatch. `error`: the errno that the helper answered, 0 for success, nullopt if it died or hung
+// before it could; `raised`: JobMatcher::raised(); `attempts` so far, 1 at least.
 enum class Outcome : std::uint8_t {
-  kDone,   // the event is out
-  kAgain,  // invalidate the names and dispatch again, with fresh paths, at most kAttemptsMax times in all
-  kGiveUp  // it no longer applies, or nobody can be told
+  kDone,    // the event is out (or as good as certainly: the helper died right after its call was answered)
+  kAgain,   // invalidate the names and dispatch again, with fresh paths, at most kAttemptsMax times in all
+  kGiveUp,  // it no longer applies, or nobody can be told
 };
 inline constexpr int kAttemptsMax = 6;
-Outcome outcome(int error, bool raised, int attempts);
+Outcome outcome(std::optional<int> error, bool raised, int attempts);
 
 }  // namespace coord::fs::replay

@@ -6,8 +6,8 @@
 // Coalescing, among events that wait (never with one that was taken):
 //   * data after data, attributes after attributes of one node: one event, at the place of the first;
 //   * data after the create of the same node: none, if the create ends in CLOSE_WRITE anyway; attributes: none;
-//   * delete: the waiting data and attribute events of the node go; if its create waits too and nobody can have seen the
-//     node, create and delete both become name invalidations without an event;
+//   * delete: the waiting data and attribute events of the node go; if its create waits too and nobody can have seen
+//     the node, the create goes as well and the delete only invalidates the name;
 //   * rename: waiting data and attribute events of the node move behind it, to the new name.
 // So a node has at most one waiting event of each kind, renames apart.
 //
@@ -18,11 +18,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <list>
-#include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -56,39 +55,32 @@ class EventQueue {
   // The event is finished, its directories are free again.
   void done(const Taken& taken);
 
-  // The waiting events of the node go (the kernel has forgotten it and all that could watch it).
-  void forget_node(std::uint64_t ino, const Removed& removed);
-
-  std::size_t waiting() const { return waiting_count_; }
-  bool idle() const { return waiting_count_ == 0 && active_.empty(); }
+  std::size_t waiting() const { return waiting_.size(); }
+  bool idle() const { return waiting_.empty() && active_.empty(); }
   std::uint64_t dropped() const { return dropped_; }
   std::uint64_t coalesced() const { return coalesced_; }
 
   static constexpr std::size_t kLookMax = 64;
 
  private:
-  struct Entry {
-    std::uint64_t ticket = 0;
-    Event event;
-  };
-  using Entries = std::map<std::uint64_t, Entry>;  // by ticket = order of arrival
+  using Tickets = std::set<std::uint64_t>;
 
   void insert(Event event);
-  void erase(std::uint64_t ticket, const Removed& removed);
-  std::uint64_t find(std::uint64_t ino, EventKind kind) const;
-  bool first_everywhere(const Entry& entry) const;
-  bool merge(const Event& event, const Removed& removed);
-  void on_delete(Event& event, const Removed& removed);
-  std::vector<Event> pull_changes(std::uint64_t ino);
+  Event extract(std::uint64_t ticket);
+  Event* find(std::uint64_t ino, EventKind kind);
+  Event* last_of(std::uint64_t ino);
+  bool needless(const Event& event);
+  void make_room_for_delete(Event& event, const Removed& removed);
+  std::vector<Event> extract_changes(std::uint64_t ino);
+  bool first_everywhere(std::uint64_t ticket, const Event& event) const;
 
   std::size_t waiting_max_;
-  Entries waiting_;
-  std::unordered_map<std::uint64_t, std::deque<std::uint64_t>> by_directory_;  // tickets, oldest first
-  std::unordered_map<std::uint64_t, std::vector<std::uint64_t>> by_node_;      // tickets
-  std::unordered_set<std::uint64_t> active_;                                   // directories of taken events
-  std::list<std::uint64_t> turn_;  // directories with waiting events, next in turn first
+  std::unordered_map<std::uint64_t, Event> waiting_;         // by ticket; tickets grow in order of arrival
+  std::unordered_map<std::uint64_t, Tickets> by_directory_;  // a rename stands in both directories
+  std::unordered_map<std::uint64_t, Tickets> by_node_;
+  std::unordered_set<std::uint64_t> active_;  // directories of taken events
+  std::list<std::uint64_t> turn_;             // directories with waiting events, the next one to look at first
   std::unordered_map<std::uint64_t, std::list<std::uint64_t>::iterator> turn_of_;
-  std::size_t waiting_count_ = 0;
   std::uint64_t next_ticket_ = 1;
   std::uint64_t dropped_ = 0;
   std::uint64_t coalesced_ = 0;

@@ -113,16 +113,16 @@ class Replayer {
   bool wait_idle(std::chrono::milliseconds limit) const;
 
  private:
-  struct State;
-  class Worker;
-  Replayer(ReplayOptions options, Host& host);
-  std::optional<Match> match_helper(pid_t tid, FsCall call, std::uint64_t node, std::string_view name,
-                                    std::uint64_t new_parent, std::string_view new_name);
-
   struct Pids {
     std::atomic<pid_t> slots[2 * kWorkersMax] = {};  // living and dying helpers; 0 = free
   };
-  std::shared_ptr<Pids> pids_;    // shared with workers, which stop() may have to leave behind
+  struct State;
+  class Worker;
+  Replayer(std::shared_ptr<Pids> pids, std::shared_ptr<State> state);
+  std::optional<Match> match_helper(pid_t tid, FsCall call, std::uint64_t node, std::string_view name,
+                                    std::uint64_t new_parent, std::string_view new_name);
+
+  std::shared_ptr<Pids> pids_;  // both shared with workers, which stop() may have to leave behind
   std::shared_ptr<State> state_;
 };
 

@@ -1,0 +1,352 @@
+#include "fusefs/replay/replayer.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "common/base/check.h"
+#include "common/base/log.h"
+#include "fusefs/replay/helper.h"
+#include "fusefs/replay/queue.h"
+
+namespace coord::fs::replay {
+
+using std::chrono::milliseconds;
+
+namespace {
+constexpr const char* kLog = "replay";
+constexpr milliseconds kRespawnMin{10};
+constexpr milliseconds kRespawnMax{1000};
+constexpr milliseconds kBusyPause{2};  // before directories whose locks were held are looked at again
+}  // namespace
+
+// What workers, the adding thread and the counters share.
+struct Replayer::State {
+  State(ReplayOptions o, Host& h) : options(std::move(o)), host(h) {}
+
+  const ReplayOptions options;
+  Host& host;
+  std::vector<std::shared_ptr<Worker>> workers;  // fixed after start()
+
+  std::mutex mutex;  // guards all below
+  std::condition_variable work;     // for idle workers
+  std::condition_variable stop;     // for workers that wait for a helper
+  std::condition_variable settled;  // for stop() and wait_idle()
+  EventQueue queue;
+  ReplayCounters counters;
+  std::uint64_t device = 0;
+  bool started = false;
+  bool stopping = false;
+  int running = 0;  // worker threads that have not ended
+};
+
+// One thread, one helper.
+class Replayer::Worker {
+ public:
+  explicit Worker(std::shared_ptr<Pids> pids) : pids_(std::move(pids)) {}
+
+  Result<bool, Fault> spawn(const ReplayOptions& options);
+  void work(State& state);  // the thread
+  std::thread thread;
+
+  // Is `tid` this worker's present helper? Then `match` is its answer.
+  bool match(pid_t tid, FsCall call, std::uint64_t node, std::string_view name, std::uint64_t new_parent,
+             std::string_view new_name, std::optional<Match>& match);
+  // From stop(): ends a job that hangs.
+  void kill_helper();
+
+ private:
+  void process(State& state, const Event& event);
+  Outcome attempt(State& state, const Event& event, int attempts);
+  bool locate(State& state, const Event& event, Job& job) const;
+  bool ensure_helper(State& state);
+  void retire();
+  void sweep();
+  bool enter_pid(pid_t pid);
+  void leave_pid(pid_t pid);
+
+  std::shared_ptr<Pids> pids_;
+  std::vector<std::unique_ptr<HelperProcess>> dying_;  // killed, perhaps not dead yet: their pids are still ours
+  milliseconds backoff_ = kRespawnMin;
+  std::uint64_t next_job_ = 1;
+
+  std::mutex mutex_;  // guards the two below; never held across a system call that can block
+  std::unique_ptr<HelperProcess> helper_;
+  std::optional<JobMatcher> job_;
+};
+
+bool Replayer::Worker::enter_pid(pid_t pid) {
+  for (auto& slot : pids_->slots) {
+    pid_t free = 0;
+    if (slot.compare_exchange_strong(free, pid)) return true;
+  }
+  return false;
+}
+
+void Replayer::Worker::leave_pid(pid_t pid) {
+  for (auto& slot : pids_->slots) {
+    pid_t expected = pid;
+    if (slot.compare_exchange_strong(expected, 0)) return;
+  }
+}
+
+Result<bool, Fault> Replayer::Worker::spawn(const ReplayOptions& options) {
+  auto fresh = std::make_unique<HelperProcess>();
+  auto started = fresh->start(options.exe, options.mountpoint);
+  if (!started) return started;
+  if (!enter_pid(fresh->pid())) return fail(Fault{"replay helper: too many that do not end"});
+  const std::lock_guard lock(mutex_);
+  helper_ = std::move(fresh);
+  return true;
+}
+
+// The helper gets no further job. Its pid stays known, and its calls refused, until it is dead.
+void Replayer::Worker::retire() {
+  std::unique_ptr<HelperProcess> old;
+  {
+    const std::lock_guard lock(mutex_);
+    old = std::move(helper_);
+    job_.reset();
+  }
+  if (!old) return;
+  old->kill();
+  dying_.push_back(std::move(old));
+}
+
+void Replayer::Worker::sweep() {
+  std::erase_if(dying_, [&](const std::unique_ptr<HelperProcess>& helper) {
+    if (!helper->dead()) return false;
+    leave_pid(helper->pid());  // first forgotten, then reaped: until then nobody else can have this pid
+    helper->reap();
+    return true;
+  });
+}
+
+void Replayer::Worker::kill_helper() {
+  const std::lock_guard lock(mutex_);
+  if (helper_) helper_->kill();
+}
+
+bool Replayer::Worker::match(pid_t tid, FsCall call, std::uint64_t node, std::string_view name,
+                             std::uint64_t new_parent, std::string_view new_name, std::optional<Match>& match) {
+  const std::lock_guard lock(mutex_);
+  if (!helper_ || helper_->pid() != tid || !job_) return false;
+  match = job_->match(call, node, name, new_parent, new_name);
+  return true;
+}
+
+// False: the replayer stops.
+bool Replayer::Worker::ensure_helper(State& state) {
+  while (true) {
+    sweep();
+    bool alive = false;
+    {
+      const std::lock_guard lock(mutex_);
+      alive = helper_ && !helper_->dead();
+    }
+    if (alive) return true;
+    retire();
+    sweep();
+    auto started = dying_.size() < 2 ? spawn(state.options) : fail(Fault{"replay helper: the old one does not end"});
+    std::unique_lock lock(state.mutex);
+    if (started) {
+      ++state.counters.respawned;
+      log::warn(kLog, "helper started again");
+      return !state.stopping;
+    }
+    log::error(kLog, "{}", started.error().message);
+    if (state.stop.wait_for(lock, backoff_, [&] { return state.stopping; })) return false;
+    backoff_ = std::min(backoff_ * 2, kRespawnMax);
+  }
+}
+
+// Where the event's names are now. A data or attribute event follows its node.
+bool Replayer::Worker::locate(State& state, const Event& event, Job& job) const {
+  job.event = event;
+  if (event.kind == EventKind::kData || event.kind == EventKind::kAttributes) {
+    if (!state.host.place_of(event.ino, job.event.parent, job.event.name)) return false;
+  }
+  auto path = state.host.directory_path(job.event.parent);
+  if (!path) return false;
+  job.path = std::move(*path);
+  if (event.kind != EventKind::kRename) return true;
+  auto new_path = state.host.directory_path(event.new_parent);
+  if (!new_path) return false;
+  job.new_path = std::move(*new_path);
+  return true;
+}
+
+Outcome Replayer::Worker::attempt(State& state, const Event& event, int attempts) {
+  const bool names_change = event.kind != EventKind::kData && event.kind != EventKind::kAttributes;
+  if (names_change) state.host.invalidate_entry(event.parent, event.name);
+  if (event.kind == EventKind::kRename) state.host.invalidate_entry(event.new_parent, event.new_name);
+  if (!event.raise || !ensure_helper(state)) return Outcome::kGiveUp;
+  Job job;
+  if (!locate(state, event, job)) return Outcome::kGiveUp;
+  job.id = next_job_++;
+  job.device = state.device;
+  HelperProcess* helper = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    job_.emplace(job.event);
+    helper = helper_.get();  // only this thread takes it away
+  }
+  const auto answer = helper->run(job, static_cast<int>(state.options.deadline.count()));
+  bool raised = false;
+  {
+    const std::lock_guard lock(mutex_);
+    raised = job_->raised();
+    job_.reset();
+  }
+  if (!answer) {
+    log::warn(kLog, "helper pid={} died or did not answer", helper->pid());
+    retire();
+    return outcome(std::nullopt, raised, attempts);
+  }
+  backoff_ = kRespawnMin;
+  return outcome(answer->error, raised, attempts);
+}
+
+void Replayer::Worker::process(State& state, const Event& event) {
+  Outcome result = Outcome::kAgain;
+  for (int attempts = 1; result == Outcome::kAgain; ++attempts) {
+    result = attempt(state, event, attempts);
+    const std::lock_guard lock(state.mutex);
+    if (state.stopping && result == Outcome::kAgain) result = Outcome::kGiveUp;
+  }
+  const bool raised = result == Outcome::kDone;
+  {
+    const std::lock_guard lock(state.mutex);
+    if (raised) ++state.counters.raised;
+    if (!raised && event.raise) ++state.counters.given_up;
+  }
+  state.host.finished(event, raised);
+}
+
+void Replayer::Worker::work(State& state) {
+  std::unique_lock lock(state.mutex);
+  while (!state.stopping) {
+    const auto busy = [&](std::uint64_t directory) { return state.host.directory_busy(directory); };
+    const auto taken = state.queue.take(busy);
+    if (!taken) {
+      // Something waits, but its directory is locked or in another worker's hands: the latter will notify.
+      if (state.queue.waiting() > 0) {
+        state.work.wait_for(lock, kBusyPause);
+      } else {
+        state.work.wait(lock);
+      }
+      continue;
+    }
+    lock.unlock();
+    process(state, taken->event);
+    lock.lock();
+    state.queue.done(*taken);  // no notification: this thread takes what that has set free
+    if (state.queue.idle()) state.settled.notify_all();
+  }
+  lock.unlock();
+  retire();
+  for (int i = 0; i < 100 && !dying_.empty(); ++i) {
+    sweep();
+    if (!dying_.empty()) std::this_thread::sleep_for(milliseconds(1));
+  }
+  lock.lock();
+  --state.running;
+  state.settled.notify_all();
+}
+
+Replayer::Replayer(std::shared_ptr<Pids> pids, std::shared_ptr<State> state)
+    : pids_(std::move(pids)), state_(std::move(state)) {}
+
+Result<std::unique_ptr<Replayer>, Fault> Replayer::start(ReplayOptions options, Host& host) {
+  COORD_CHECK(options.workers >= 1 && options.workers <= kWorkersMax);
+  auto pids = std::make_shared<Pids>();
+  auto state = std::make_shared<State>(std::move(options), host);
+  for (int i = 0; i < state->options.workers; ++i) {
+    auto worker = std::make_shared<Worker>(pids);
+    if (auto started = worker->spawn(state->options); !started) return fail(started.error());
+    state->workers.push_back(std::move(worker));
+  }
+  return std::unique_ptr<Replayer>(new Replayer(std::move(pids), std::move(state)));
+}
+
+Replayer::~Replayer() { stop(); }
+
+void Replayer::run(std::uint64_t device) {
+  const std::lock_guard lock(state_->mutex);
+  COORD_CHECK(!state_->started && device != 0);
+  state_->started = true;
+  state_->device = device;
+  if (state_->stopping) return;
+  for (const auto& worker : state_->workers) {
+    ++state_->running;
+    worker->thread = std::thread([worker, state = state_] { worker->work(*state); });
+  }
+}
+
+bool Replayer::stop(milliseconds limit) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+    state_->work.notify_all();
+    state_->stop.notify_all();
+  }
+  for (const auto& worker : state_->workers) worker->kill_helper();
+  std::unique_lock lock(state_->mutex);
+  const bool ended = state_->settled.wait_for(lock, limit, [&] { return state_->running == 0; });
+  lock.unlock();
+  for (const auto& worker : state_->workers) {
+    if (!worker->thread.joinable()) continue;
+    if (ended) {
+      worker->thread.join();
+    } else {
+      worker->thread.detach();  // it hangs in a directory's lock and has its share of the state
+    }
+  }
+  if (!ended) log::warn(kLog, "a replay worker hangs; left behind");
+  return ended;
+}
+
+void Replayer::add(Event event) {
+  std::vector<Event> removed;
+  bool refused = false;
+  {
+    const std::lock_guard lock(state_->mutex);
+    refused = state_->stopping;
+    if (!refused) {
+      state_->queue.add(event, [&](const Event& gone) { removed.push_back(gone); });
+      state_->work.notify_one();
+    }
+  }
+  if (refused) removed.push_back(std::move(event));
+  for (const Event& gone : removed) state_->host.finished(gone, false);
+}
+
+std::optional<Match> Replayer::match_helper(pid_t tid, FsCall call, std::uint64_t node, std::string_view name,
+                                            std::uint64_t new_parent, std::string_view new_name) {
+  std::optional<Match> match;
+  for (const auto& worker : state_->workers) {
+    if (worker->match(tid, call, node, name, new_parent, new_name, match)) return match;
+  }
+  // A helper between two jobs, or a dying one: it may look, but change nothing.
+  if (call == FsCall::kLookup) return std::nullopt;
+  return Match{};
+}
+
+ReplayCounters Replayer::counters() const {
+  const std::lock_guard lock(state_->mutex);
+  ReplayCounters out = state_->counters;
+  out.coalesced = state_->queue.coalesced();
+  out.dropped = state_->queue.dropped();
+  out.waiting = state_->queue.waiting();
+  return out;
+}
+
+bool Replayer::wait_idle(milliseconds limit) const {
+  std::unique_lock lock(state_->mutex);
+  return state_->settled.wait_for(lock, limit, [&] { return state_->queue.idle(); });
+}
+
+}  // namespace coord::fs::replay
