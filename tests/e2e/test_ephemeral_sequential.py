@@ -175,7 +175,7 @@ def test_names_that_end_like_a_suffix_are_a_bijection(t):
     equal(len(shown), 7, "all are listed: %r" % shown)
     data = {read(os.path.join(directory, s)).decode(): s for s in shown}
     equal(data, {"x@seq": "x@@seq", "y@": "y@@", "z@ephemeral": "z@@ephemeral", ".data": "@.data",
-                 ".znode": "@.znode", "w@@": "w@@@", "v@ttl=5s": "v@@ttl=5s"}, "shown names")
+                 ".znode": "@.znode", "w@@": "w@@@@", "v@ttl=5s": "v@@ttl=5s"}, "shown names")
     for name, shown_name in data.items():
         equal(os.getxattr(os.path.join(directory, shown_name), "user.coord.name").decode(), name, "user.coord.name")
 
