@@ -34,8 +34,14 @@ std::string name_of(const Server& server) {
 }
 
 Session::Settings settings_of(const Options& options) {
-  return {options.session_timeout_ms, options.session,       options.password,
-          options.renew,              options.rearm_watches, options.hold_after_connect};
+  Session::Settings settings;
+  settings.timeout_ms = options.session_timeout_ms;
+  settings.session = options.session;
+  settings.password = options.password;
+  settings.renew = options.renew;
+  settings.rearm_watches = options.rearm_watches;
+  settings.hold_after_connect = options.hold_after_connect;
+  return settings;
 }
 
 std::uint64_t random_seed() {

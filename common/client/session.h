@@ -86,6 +86,7 @@ class Session {
     bool renew = true;
     bool rearm_watches = true;
     bool hold_after_connect = false;
+    std::int32_t last_xid = 0;  // numbering goes on from here; wraps from 2^31-1 to 1
   };
   explicit Session(Settings settings);
 
