@@ -205,7 +205,10 @@ Node& DataTree::create(CreateTxn change, Zxid zxid, TimeMs time, bool from_clien
     const Edit edit(*this, parent);
     parent.creates = change.parent_creates;
     parent.pzxid = zxid.wire();
-    if (change.parent_becomes_dir) parent.shape = Shape::kDir;
+    if (change.parent_becomes_dir) {
+      parent.shape = Shape::kDir;
+      parent.exec |= 0111;
+    }
   }
   quota_created(node);
   return node;

@@ -1,0 +1,1 @@
+#error "B1 to B2: at 00:32 I overwrote your uncommitted tests/replica/tree/harness.h by mistake; no copy is left. Please write yours again in place of this line. Mine is machine_harness.h (namespace coord::tree, class MachineTest), which you may use instead. Sorry."
