@@ -130,6 +130,8 @@ class Coherence {
   void forget(Ino ino, std::uint64_t count);
   void unpin(NodeId node);
 
+  void candidate(NodeId node);  // may not be in use any more; any lock or none
+
   // --- from the client, on its I/O thread
   void on_change(const wire::ChangeEvent& event);
   // After kReconnected, or kConnected of a later session: compares everything held, then calls `done` (resume.cc).
@@ -148,11 +150,15 @@ class Coherence {
   std::int64_t last_zxid() const { return last_zxid_.load(std::memory_order_relaxed); }  // of change events
 
  private:
-  friend class Resume;
-  void perform(const Effects& effects);  // exclusive lock held
-  void replay_event(const wire::ChangeEvent& event, const std::vector<LostName>& lost, std::uint32_t known_views);
-  void queue_lost(const LostName& lost);
-  void candidate(NodeId node);
+  friend class Resume;  // resume.cc
+  // All with the exclusive lock held.
+  void perform(const Effects& effects);            // attributes, and the names as plain invalidations
+  void invalidate(const std::vector<Ino>& inodes);  // attributes only
+  void apply_locked(const wire::ChangeEvent& event, bool from_us);
+  void queue(replay::Event event);
+  void finish_locked(const replay::Event& event);
+
+  void forget_now(const std::vector<NodeId>& nodes, std::int64_t serial);
 
   Mount& mount_;
   CoherenceLock lock_;

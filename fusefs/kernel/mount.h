@@ -160,6 +160,12 @@ class Mount {
   void reply_entry(fuse_req_t req, Ino ino, bool keep);
   void reply_create(fuse_req_t req, Ino ino, bool keep, const fuse_file_info& fi);
   void reply_attributes(fuse_req_t req, Ino ino);
+  // The answer to a replay's LOOKUP, MKNOD, MKDIR, SYMLINK (replay::Say::kNode): an entry reply with that inode, dead or
+  // alive, timeout 0. Without any lock; may ask the replica, so that the kernel only gets nodes that are held.
+  void reply_replay_entry(fuse_req_t req, Ino ino);
+
+  // False when the replica has been away for longer than -o stale=fail:SECONDS allows: answer ETIMEDOUT.
+  bool reads_allowed() const { return reads_allowed_.load(std::memory_order_relaxed); }
 
   // COORDFS_TEST_DELAY_REPLY_MS: sleeps between reading the memory and writing the reply, for the race test.
   void pause_before_reply() const;
@@ -183,6 +189,8 @@ class Mount {
   // find() with fetches: waits until `deadline`, without the lock. 0 and `found` (kFound or kAbsent), or an errno (ESTALE
   // when the parent is in limbo or gone). The answer may be out of date again when it is used: check under the lock.
   int resolve(Ino parent, std::string_view shown, const Credentials& who, Deadline deadline, Found& found);
+  // Fetches what a kAsk needs. 0: look again; ENOENT: certainly absent; else the errno to answer. No lock held.
+  int ask(const Found& found, const Credentials& who, Deadline deadline);
 
   // Requests in progress that hold the lock of a directory in the kernel (Host::directory_busy). The table of
   // session.cc counts lookup, create, mknod, mkdir, symlink, unlink, rmdir, rename by itself.
@@ -202,6 +210,7 @@ class Mount {
   std::unique_ptr<WriteSide> writes_;
   fuse_session* session_ = nullptr;
   int delay_reply_ms_ = 0;
+  std::atomic<bool> reads_allowed_{true};
   std::atomic<std::size_t> data_max_{static_cast<std::size_t>(wire::kFrameSizeMax) - 4096};
   mutable std::mutex busy_mutex_;
   std::unordered_map<Ino, int> busy_;

@@ -115,6 +115,8 @@ class NodeCache {
   void absorb(wire::NodeInfo info, bool held, Effects& effects);
   // An answer of ReadDir with hold.
   void absorb_directory(wire::ReadDirReply reply, Effects& effects);
+  // The directory's listing may have changed unseen: it is not complete any more.
+  void listing_unknown(NodeId id, Effects& effects);
   // An answer said that the node does not exist (any more).
   void absorb_gone(NodeId id, Effects& effects);
   // A change event, in stream order.
@@ -122,7 +124,10 @@ class NodeCache {
   // The inode has lost that name although no event said so (a local rename onto a file leaves the source's inode at the
   // target's name): limbo, and an element in `effects.lost`.
   void lose_name(Ino ino, Ino parent, std::string name, Effects& effects);
-  // The kernel has been told about one element of Effects::lost.
+  // A replay will show this name of the node once more, although the kernel did not know the inode (so lose_name() does
+  // nothing): the record is made if need be, and kept until name_invalidated(). `gone`: the node has been deleted.
+  void keep_for_replay(Ino ino, const wire::NodeInfo& info, bool gone);
+  // The kernel has been told about one element of Effects::lost, or the replay of keep_for_replay() has ended.
   void name_invalidated(Ino ino);
   // Nothing is held any more (connection lost for good, kDropAll): no record is current; gone ones stay gone.
   void drop_all(Effects& effects);

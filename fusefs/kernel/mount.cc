@@ -1,0 +1,302 @@
+#include "fusefs/kernel/mount.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <ctime>
+
+#include "common/base/check.h"
+#include "fusefs/kernel/caller.h"
+#include "fusefs/names/names.h"
+#include "fusefs/ops/attr.h"
+#include "fusefs/ops/errno_map.h"
+
+namespace coord::fs {
+namespace {
+
+// An inode that is answered for under its new name while an old one is still in the kernel's cache: its attributes must
+// expire by themselves, so that the old name is asked about again. Long enough for the call that asked.
+constexpr double kLimboTimeout = 0.02;  // seconds
+
+int test_delay_ms() {
+  const char* text = std::getenv("COORDFS_TEST_DELAY_REPLY_MS");
+  return text == nullptr ? 0 : std::max(0, std::atoi(text));
+}
+
+}  // namespace
+
+// --- announcements
+
+void Announcements::add(std::int64_t seq, Item item) {
+  const std::lock_guard guard(mutex_);
+  auto [it, is_new] = items_.try_emplace(seq);
+  it->second.push_back(std::move(item));
+  if (!is_new) return;
+  order_.push_back(seq);
+  while (order_.size() > kMax) {
+    items_.erase(order_.front());
+    order_.pop_front();
+  }
+}
+
+void Announcements::retract(std::int64_t seq) {
+  const std::lock_guard guard(mutex_);
+  items_.erase(seq);
+}
+
+bool Announcements::covers(std::int64_t seq, wire::ChangeKind kind, NodeId node, View view,
+                           std::string_view name) const {
+  const std::lock_guard guard(mutex_);
+  const auto it = items_.find(seq);
+  if (it == items_.end()) return false;
+  for (const Item& item : it->second) {
+    if (item.kind != kind || item.view != view) continue;
+    if (item.node != NodeId{} && item.node != node) continue;
+    const bool by_name = kind == wire::ChangeKind::kCreated || kind == wire::ChangeKind::kRenamed;
+    if (!by_name || item.name == name) return true;
+  }
+  return false;
+}
+
+// --- mount
+
+Mount::Mount() : delay_reply_ms_(test_delay_ms()) {}
+Mount::~Mount() = default;
+
+Credentials Mount::caller(fuse_req_t req) const {
+  const fuse_ctx* ctx = fuse_req_ctx(req);
+  return credentials_of(ctx->uid, ctx->gid, ctx->pid);
+}
+
+void Mount::pause_before_reply() const {
+  if (delay_reply_ms_ == 0) return;
+  const timespec pause{delay_reply_ms_ / 1000, (delay_reply_ms_ % 1000) * 1'000'000L};
+  nanosleep(&pause, nullptr);
+}
+
+Mount::Standing Mount::standing(Ino ino) const {
+  const NodeId id = node_of(ino);
+  const CachedNode* node = cache_.find(id);
+  if (node != nullptr && node->current()) return node->in_limbo(view_of(ino)) ? Standing::kLimbo : Standing::kLive;
+  if (writes_ != nullptr && writes_->deferred(id)) return Standing::kLive;
+  if (node == nullptr || !node->gone()) return Standing::kUnknown;
+  return node->in_limbo(view_of(ino)) ? Standing::kLimbo : Standing::kGone;
+}
+
+Mount::Shown Mount::show(Ino ino) const {
+  const NodeId id = node_of(ino);
+  const View view = view_of(ino);
+  const CachedNode* node = cache_.find(id);
+  Shown out;
+  std::optional<wire::NodeInfo> local;
+  const wire::NodeInfo* info = nullptr;
+  ShownAs as;
+  if (node != nullptr && node->current()) {
+    info = &node->info;
+    if (node->in_limbo(view)) out.timeout = kLimboTimeout;
+  } else {
+    local = writes_->deferred(id);
+    if (local) {
+      info = &*local;
+      out.timeout = 0;
+    } else {
+      COORD_CHECK(node != nullptr && node->info.id == id);
+      info = &node->info;
+      as.gone = node->gone();
+      out.timeout = 0;
+    }
+  }
+  if (view == View::kData) {
+    if (const auto pending = writes_->pending(id)) {
+      as.size = pending->size;
+      if (pending->mtime_ns != 0) as.mtime_ns = pending->mtime_ns;
+      out.timeout = 0;
+    }
+  }
+  out.attr = stat_of(*info, view, as);
+  out.attr.st_ino = ino;
+  return out;
+}
+
+// --- replies
+
+namespace {
+
+fuse_entry_param entry_of(Ino ino, const Mount::Shown& shown, bool keep) {
+  fuse_entry_param entry = {};
+  entry.ino = ino;
+  entry.generation = kGeneration;
+  entry.attr = shown.attr;
+  entry.attr_timeout = shown.timeout;
+  entry.entry_timeout = keep ? kLongTimeout : 0;
+  return entry;
+}
+
+}  // namespace
+
+void Mount::reply_entry(fuse_req_t req, Ino ino, bool keep) {
+  const fuse_entry_param entry = entry_of(ino, show(ino), keep);
+  cache_.add_lookup(ino);  // before the reply: a FORGET may follow at once
+  pause_before_reply();
+  if (fuse_reply_entry(req, &entry) != 0 && cache_.forget(ino, 1)) coherence_.candidate(node_of(ino));
+}
+
+void Mount::reply_create(fuse_req_t req, Ino ino, bool keep, const fuse_file_info& fi) {
+  const fuse_entry_param entry = entry_of(ino, show(ino), keep);
+  cache_.add_lookup(ino);
+  pause_before_reply();
+  if (fuse_reply_create(req, &entry, &fi) != 0 && cache_.forget(ino, 1)) coherence_.candidate(node_of(ino));
+}
+
+void Mount::reply_attributes(fuse_req_t req, Ino ino) {
+  const Shown shown = show(ino);
+  pause_before_reply();
+  fuse_reply_attr(req, &shown.attr, shown.timeout);
+}
+
+void Mount::reply_replay_entry(fuse_req_t req, Ino ino) {
+  const Deadline deadline = within(kDirectoryDeadline);
+  const Credentials who = caller(req);
+  for (;;) {
+    {
+      SharedLock guard(lock());
+      const CachedNode* node = cache_.find(node_of(ino));
+      if (node != nullptr && node->info.id != NodeId{} && (node->gone() || (node->current() && node->held))) {
+        reply_entry(req, ino, false);
+        return;
+      }
+    }
+    const Err err = coherence_.fetch_node(node_of(ino), who, deadline);
+    if (err != Err::kOk) {
+      fuse_reply_err(req, err == Err::kStaleNode ? EAGAIN : read_errno(err));
+      return;
+    }
+  }
+}
+
+// --- names
+
+Mount::Found Mount::find(Ino parent, std::string_view shown) const {
+  Found out;
+  const Parsed parsed = parse_name(shown, parent == kRootIno);
+  const NodeId directory = node_of(parent);
+  const CachedNode* dir = cache_.find(directory);
+  out.parent_node = directory;
+  switch (parsed.kind) {
+    case NameKind::kDotZnode:
+    case NameKind::kDotCoord:
+    case NameKind::kCreate:
+    case NameKind::kInvalid:
+      return out;
+    case NameKind::kDotData:
+      out.dot_data = true;
+      if (dir == nullptr || !dir->current()) {
+        out.kind = Found::Kind::kAsk;
+      } else if (dir->info.attributes.shape == Shape::kDir && (shows_dot_data(dir->info) || writes_->pending(directory))) {
+        out.kind = Found::Kind::kFound;
+        out.ino = ino_of(directory, View::kData);
+        out.deferred = !shows_dot_data(dir->info);
+      }
+      return out;
+    case NameKind::kNode:
+    case NameKind::kChildrenDir:
+      out.znode_name = parsed.znode_name;
+      break;
+    case NameKind::kHashed:
+    case NameKind::kHashedChildrenDir: {
+      if (dir == nullptr || !dir->complete) {
+        out.kind = Found::Kind::kAsk;
+        out.whole_directory = true;
+        return out;
+      }
+      for (const auto& [name, id] : dir->children) {
+        if (resolves(parsed, name)) out.znode_name = name;
+      }
+      if (out.znode_name.empty()) return out;
+      break;
+    }
+  }
+  const bool children_dir = parsed.kind == NameKind::kChildrenDir || parsed.kind == NameKind::kHashedChildrenDir;
+  const CachedNode* child = cache_.child(directory, out.znode_name);
+  if (child == nullptr) {
+    if (!children_dir) {
+      if (const auto local = writes_->deferred(directory, out.znode_name)) {
+        out.kind = Found::Kind::kFound;
+        out.deferred = true;
+        out.ino = ino_of(local->id, main_view(local->attributes.shape));
+        return out;
+      }
+    }
+    if (dir == nullptr || !dir->complete) out.kind = Found::Kind::kAsk;
+    return out;
+  }
+  if (!child->held) {  // known only through its directory: the kernel gets nodes that are held by themselves
+    out.kind = Found::Kind::kAsk;
+    return out;
+  }
+  const wire::NodeInfo& info = child->info;
+  const bool dir_shaped = info.attributes.shape == Shape::kDir;
+  if (children_dir) {
+    if (dir_shaped || !shows_children_name(info)) return out;
+    out.kind = Found::Kind::kFound;
+    out.ino = ino_of(info.id, View::kDir);
+    return out;
+  }
+  const View view = main_view(info.attributes.shape);
+  const bool committed = shows_name(info, view);
+  if (!committed && !(view == View::kData && writes_->pending(info.id))) return out;
+  out.kind = Found::Kind::kFound;
+  out.ino = ino_of(info.id, view);
+  out.deferred = !committed;
+  return out;
+}
+
+int Mount::resolve(Ino parent, std::string_view shown, const Credentials& who, Deadline deadline, Found& found) {
+  for (;;) {
+    {
+      SharedLock guard(lock());
+      const Standing at = standing(parent);
+      if (at == Standing::kLimbo) return ESTALE;
+      if (at == Standing::kGone) return ENOENT;
+      found = find(parent, shown);
+      if (found.kind != Found::Kind::kAsk) return 0;
+    }
+    const int err = ask(found, who, deadline);
+    if (err == ENOENT) {
+      found.kind = Found::Kind::kAbsent;
+      return 0;
+    }
+    if (err != 0) return err;
+  }
+}
+
+int Mount::ask(const Found& found, const Credentials& who, Deadline deadline) {
+  Err err = Err::kOk;
+  if (found.whole_directory) {
+    err = coherence_.fetch_directory(found.parent_node, who, deadline);
+  } else if (found.dot_data) {
+    err = coherence_.fetch_node(found.parent_node, who, deadline);
+  } else {
+    err = coherence_.fetch_child(found.parent_node, found.znode_name, who, deadline);
+  }
+  return read_errno(err);
+}
+
+// --- busy directories
+
+void Mount::directory_enter(Ino directory) {
+  const std::lock_guard guard(busy_mutex_);
+  ++busy_[directory];
+}
+
+void Mount::directory_leave(Ino directory) {
+  const std::lock_guard guard(busy_mutex_);
+  const auto it = busy_.find(directory);
+  if (it != busy_.end() && --it->second == 0) busy_.erase(it);
+}
+
+bool Mount::directory_busy(Ino directory) const {
+  const std::lock_guard guard(busy_mutex_);
+  return busy_.contains(directory);
+}
+
+}  // namespace coord::fs

@@ -1,0 +1,158 @@
+#include "fusefs/kernel/read_ops.h"
+
+#include <sys/statvfs.h>
+
+#include <cerrno>
+
+#include "fusefs/names/names.h"
+#include "fusefs/ops/errno_map.h"
+
+namespace coord::fs {
+namespace {
+
+using Standing = Mount::Standing;
+using Found = Mount::Found;
+
+// A LOOKUP by a replay helper is answered by the replay's own rules. True: answered.
+bool answer_replay(Mount& mount, fuse_req_t req, Ino parent, const char* name) {
+  const auto match = mount.replayer().match(fuse_req_ctx(req)->pid, replay::FsCall::kLookup, parent, name);
+  if (!match) return false;
+  switch (match->say) {
+    case replay::Say::kNode:
+      mount.reply_replay_entry(req, match->ino);
+      break;
+    case replay::Say::kAbsent:
+      fuse_reply_err(req, ENOENT);
+      break;
+    case replay::Say::kHandle:
+    case replay::Say::kCurrent:
+    case replay::Say::kDone:
+    case replay::Say::kRefuse:
+      fuse_reply_err(req, EAGAIN);
+      break;
+  }
+  return true;
+}
+
+}  // namespace
+
+int settle(Mount& mount, Ino ino, const Credentials& who, Deadline deadline) {
+  for (;;) {
+    {
+      SharedLock lock(mount.lock());
+      if (mount.standing(ino) != Standing::kUnknown) return 0;
+    }
+    const Err err = mount.coherence().fetch_node(node_of(ino), who, deadline);
+    if (err != Err::kOk && err != Err::kStaleNode) return read_errno(err);
+    if (err == Err::kStaleNode) {
+      SharedLock lock(mount.lock());
+      return mount.standing(ino) == Standing::kUnknown ? ESTALE : 0;
+    }
+  }
+}
+
+void read_lookup(Mount& mount, fuse_req_t req, Ino parent, const char* name) {
+  if (answer_replay(mount, req, parent, name)) return;
+  if (!valid_ino(parent) || view_of(parent) != View::kDir) {
+    fuse_reply_err(req, ENOTDIR);
+    return;
+  }
+  if (!mount.reads_allowed()) {
+    fuse_reply_err(req, ETIMEDOUT);
+    return;
+  }
+  const Deadline deadline = within(kDirectoryDeadline);
+  std::optional<Credentials> who;  // read from /proc only for a miss
+  for (;;) {
+    Found found;
+    {
+      SharedLock lock(mount.lock());
+      const Standing at = mount.standing(parent);
+      if (at == Standing::kLimbo || at == Standing::kGone) {
+        fuse_reply_err(req, at == Standing::kLimbo ? ESTALE : ENOENT);
+        return;
+      }
+      found = mount.find(parent, name);
+      if (found.kind == Found::Kind::kFound) {
+        mount.reply_entry(req, found.ino, !found.deferred);
+        return;
+      }
+      if (found.kind == Found::Kind::kAbsent) {
+        mount.pause_before_reply();
+        fuse_reply_err(req, ENOENT);  // never cached: an entry reply with inode 0 would be
+        return;
+      }
+    }
+    if (!who) who = mount.caller(req);
+    const int err = mount.ask(found, *who, deadline);
+    if (err != 0) {
+      fuse_reply_err(req, err);
+      return;
+    }
+  }
+}
+
+void read_getattr(Mount& mount, fuse_req_t req, Ino ino) {
+  if (!valid_ino(ino)) {
+    fuse_reply_err(req, ESTALE);
+    return;
+  }
+  if (!mount.reads_allowed()) {
+    fuse_reply_err(req, ETIMEDOUT);
+    return;
+  }
+  const Deadline deadline = within(kCallDeadline);
+  for (;;) {
+    {
+      SharedLock lock(mount.lock());
+      const Standing at = mount.standing(ino);
+      if (at == Standing::kLimbo) {
+        fuse_reply_err(req, ESTALE);
+        return;
+      }
+      if (at != Standing::kUnknown) {
+        mount.reply_attributes(req, ino);
+        return;
+      }
+    }
+    const int err = settle(mount, ino, mount.caller(req), deadline);
+    if (err != 0) {
+      fuse_reply_err(req, err);
+      return;
+    }
+  }
+}
+
+void read_readlink(Mount& mount, fuse_req_t req, Ino ino) {
+  if (!mount.reads_allowed()) {
+    fuse_reply_err(req, ETIMEDOUT);
+    return;
+  }
+  {
+    SharedLock lock(mount.lock());
+    if (mount.standing(ino) == Standing::kLimbo) {
+      fuse_reply_err(req, ESTALE);
+      return;
+    }
+  }
+  NodeData data;
+  const Err err = mount.coherence().fetch_data(node_of(ino), mount.caller(req), within(kCallDeadline), data);
+  if (err != Err::kOk) {
+    fuse_reply_err(req, read_errno(err));
+  } else if (data.info.attributes.shape != Shape::kSymlink) {
+    fuse_reply_err(req, EINVAL);
+  } else {
+    fuse_reply_readlink(req, data.data->c_str());
+  }
+}
+
+void read_statfs(Mount&, fuse_req_t req, Ino) {
+  // The replica does not tell its disk's size; no number is better than a wrong one. statfs(2): undefined fields are 0.
+  struct statvfs out = {};
+  out.f_bsize = kBlockSize;
+  out.f_frsize = kBlockSize;
+  out.f_namemax = kShownBytesMax;
+  fuse_reply_statfs(req, &out);
+}
+
+}  // namespace coord::fs
