@@ -103,6 +103,7 @@ std::string mntr(Core& core) {
   line("coord_commits", writer.commits);
   line("coord_log_entries", writer.entries);
   line("coord_folded_nodes", writer.folded_nodes);
+  line("coord_commit_us_avg", writer.commits == 0 ? 0 : writer.commit_ns_total / 1000 / writer.commits);
   line("coord_commit_us_max", writer.commit_ns_max / 1000);
   line("coord_store_used_bytes", space.used_bytes);
   line("coord_store_grown_bytes", space.grown_bytes);

@@ -2,6 +2,7 @@
 
 #include <systemd/sd-daemon.h>
 
+#include <csignal>
 #include <thread>
 #include <vector>
 
@@ -48,12 +49,19 @@ class RunningReplica final : public Replica {
   int run() override {
     for (std::size_t n = 1; n < loops_.size(); ++n) workers_.emplace_back([this, n] { loops_[n]->run(); });
     loops_[0]->on_signals([this](int number) { end(number); }, [] { log::reopen(); });
-    loops_[0]->post([this] { core_->start([this] { serving(); }); });
+    loops_[0]->post([this] { core_->start([this] { announce(); }); });
     watchdog();
     loops_[0]->run();
     stop_workers();
     return 0;
   }
+
+  void stop() override {
+    loops_[0]->post([this] { end(SIGTERM); });
+  }
+
+  std::uint16_t client_port() const override { return listeners_.empty() ? std::uint16_t{0} : listeners_[0]->port(); }
+  bool serving() const override { return core_->serving(); }
 
  private:
   Result<bool, Fault> listen() {
@@ -87,7 +95,7 @@ class RunningReplica final : public Replica {
     stream->start(conn);
   }
 
-  void serving() {
+  void announce() {
     log::info("core", "serving sid={} version={}", config_.server_id, kVersion);
     sd_notify(0, "READY=1\nSTATUS=serving");
   }

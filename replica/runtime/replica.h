@@ -1,6 +1,7 @@
 // A whole replica: store, core, listeners. The face of replica/ that main.cc uses.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -18,6 +19,12 @@ class Replica {
 
   // Serves on the calling thread until SIGTERM or SIGINT; tells systemd READY and the watchdog. Returns the exit code.
   virtual int run() = 0;
+  // Ends run() as SIGTERM would. Any thread.
+  virtual void stop() = 0;
+  // Where it listens for TCP; 0: it does not. After open().
+  virtual std::uint16_t client_port() const = 0;
+  // Able to answer requests: the log is settled. Until then connections are closed unanswered. Any thread.
+  virtual bool serving() const = 0;
 };
 
 }  // namespace coord::runtime
