@@ -36,7 +36,7 @@ struct MountOptions {
   bool version = false;  // --version, -V
 
   bool read_only = false;                         // ro
-  bool allow_other = false;                       // allow_other, allow_root refused; default: true for root
+  bool allow_other = false;                       // allow_other, noallow_other; default: true for root
   std::chrono::seconds wait{10};                  // wait=SECONDS, 0..3600: for a replica, at the start
   std::int32_t session_timeout_ms = 10'000;       // session_timeout=MS, 1000..600000
   std::chrono::milliseconds commit_timeout{5000};  // commit_timeout=MS, 100..60000: deadline of writes

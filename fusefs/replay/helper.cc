@@ -111,7 +111,7 @@ int replay_create(int directory, const Event& event) {
   if (event.type == NodeType::kDirectory) return result(::mkdirat(directory, name, 0700));
   if (event.type == NodeType::kSymlink) return result(::symlinkat("-", directory, name));
   const int error = result(::mknodat(directory, name, S_IFREG | 0600, 0));
-  // OPEN and CLOSE_WRITE, for those who wait for a file to be complete. If it does not work, CREATE is out all the same.
+  // OPEN and CLOSE_WRITE, for those who wait for a file to be complete. If that fails, CREATE is out all the same.
   if (error == 0 && !event.executable) open_for_writing(directory, name);
   return error;
 }

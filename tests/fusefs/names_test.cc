@@ -30,7 +30,9 @@ void expect_create(std::string_view shown, std::string_view name, CreateSuffix m
 }
 
 TEST(Names, RefusesWhatZooKeeperRefuses) {
-  for (const char* bad : {"", ".", "..", "a\x01", "a\x7f", "\xff", "\xf0\x9f\x98\x80", "a/b"}) expect_invalid(bad, EINVAL);
+  for (const char* bad : {"", ".", "..", "a\x01", "a\x7f", "\xff", "\xf0\x9f\x98\x80", "a/b"}) {
+    expect_invalid(bad, EINVAL);
+  }
   expect_invalid(std::string("a\0b", 3), EINVAL);
   expect_invalid(std::string(256, 'a'), ENAMETOOLONG);
 }
@@ -38,8 +40,8 @@ TEST(Names, RefusesWhatZooKeeperRefuses) {
 TEST(Names, RefusesSpecialFormsWithoutMeaning) {
   for (const char* bad : {"@", "@ephemeral", "@container", "@ttl=3s", ".data@", ".znode@", ".data@seq", "a@seq@",
                           "a@seq@ephemeral", "a@ttl=", "a@ttl=30", "a@ttl=0s", "a@ttl=-1s", "a@ttl=+1s", "a@ttl=1w",
-                          "a@ttl=s", "a@ttl=99999999999999999999s", "a@ttl=20000d", "a@hash=12", "a@hash=", ".@container",
-                          "a@hash=ABCDEFABCDEFABCDEFABCDEFABCDEFABCDEFABCD", ".coord"}) {
+                          "a@ttl=s", "a@ttl=99999999999999999999s", "a@ttl=20000d", "a@hash=12", "a@hash=",
+                          ".@container", "a@hash=ABCDEFABCDEFABCDEFABCDEFABCDEFABCDEFABCD", ".coord"}) {
     expect_invalid(bad, EINVAL);
   }
   expect_invalid(std::string(246, 'a') + "@seq", ENAMETOOLONG);  // 246 + 10 digits
@@ -106,7 +108,7 @@ std::vector<std::string> pieces() {
           "0123456789abcdef0123456789abcdef01234567"};
 }
 
-// For every valid name: both spellings fit, are valid entries, lead back to exactly this name, and no two names share one.
+// For every valid name: both spellings fit, lead back to exactly this name, and no two names share one.
 class Bijection {
  public:
   void name(const std::string& z) {
