@@ -166,6 +166,7 @@ void Coherence::queue(replay::Event event) {
   if (event.kind == replay::EventKind::kDelete || event.kind == replay::EventKind::kRename) {
     counters_.limbo.fetch_add(1, std::memory_order_relaxed);
   }
+  if (!mount_.raise_events_) event.raise = false;
   std::vector<replay::Event> finished;
   t_finished_in_add = &finished;
   mount_.replayer().add(std::move(event));

@@ -133,18 +133,22 @@ fuse_entry_param entry_of(Ino ino, const Mount::Shown& shown, bool keep) {
 
 }  // namespace
 
-void Mount::reply_entry(fuse_req_t req, Ino ino, bool keep) {
+int Mount::reply_entry(fuse_req_t req, Ino ino, bool keep) {
   const fuse_entry_param entry = entry_of(ino, show(ino), keep);
   cache_.add_lookup(ino);  // before the reply: a FORGET may follow at once
   pause_before_reply();
-  if (fuse_reply_entry(req, &entry) != 0 && cache_.forget(ino, 1)) coherence_.candidate(node_of(ino));
+  const int unwanted = fuse_reply_entry(req, &entry);
+  if (unwanted != 0 && cache_.forget(ino, 1)) coherence_.candidate(node_of(ino));
+  return unwanted;
 }
 
-void Mount::reply_create(fuse_req_t req, Ino ino, bool keep, const fuse_file_info& fi) {
+int Mount::reply_create(fuse_req_t req, Ino ino, bool keep, const fuse_file_info& fi) {
   const fuse_entry_param entry = entry_of(ino, show(ino), keep);
   cache_.add_lookup(ino);
   pause_before_reply();
-  if (fuse_reply_create(req, &entry, &fi) != 0 && cache_.forget(ino, 1)) coherence_.candidate(node_of(ino));
+  const int unwanted = fuse_reply_create(req, &entry, &fi);
+  if (unwanted != 0 && cache_.forget(ino, 1)) coherence_.candidate(node_of(ino));
+  return unwanted;
 }
 
 void Mount::reply_attributes(fuse_req_t req, Ino ino) {

@@ -157,8 +157,9 @@ class Mount {
   // Entry reply: counts the lookup, shows the inode, answers; takes the lookup back if the kernel does not want the
   // answer any more. `keep`: false gives timeout 0 for the name (create suffixes, uncommitted nodes, replays). The
   // record must exist (NodeCache::ensure for deferred ones).
-  void reply_entry(fuse_req_t req, Ino ino, bool keep);
-  void reply_create(fuse_req_t req, Ino ino, bool keep, const fuse_file_info& fi);
+  // Both return 0, or what fuse_reply_*() said: the kernel did not want the answer (no RELEASE will come for a create).
+  int reply_entry(fuse_req_t req, Ino ino, bool keep);
+  int reply_create(fuse_req_t req, Ino ino, bool keep, const fuse_file_info& fi);
   void reply_attributes(fuse_req_t req, Ino ino);
   // The answer to a replay's LOOKUP, MKNOD, MKDIR, SYMLINK (replay::Say::kNode): an entry reply with that inode, dead or
   // alive, timeout 0. Without any lock; may ask the replica, so that the kernel only gets nodes that are held.
@@ -211,6 +212,7 @@ class Mount {
   fuse_session* session_ = nullptr;
   int delay_reply_ms_ = 0;
   std::atomic<bool> reads_allowed_{true};
+  bool raise_events_ = true;  // false on a read-only mount: its helper could not make the calls
   std::atomic<std::size_t> data_max_{static_cast<std::size_t>(wire::kFrameSizeMax) - 4096};
   mutable std::mutex busy_mutex_;
   std::unordered_map<Ino, int> busy_;
