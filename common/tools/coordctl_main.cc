@@ -1,0 +1,176 @@
+// coordctl: the tree from a shell. Arguments are parsed here; the commands stand in commands.h.
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+
+#include "common/base/version.h"
+#include "common/tools/commands.h"
+
+namespace {
+
+using coord::tools::Context;
+
+constexpr const char* kDescription =
+    "coordctl - read, change and watch the nodes of a coordination tree\n\n"
+    "coordctl talks to a coordd replica, or to any server of the ZooKeeper protocol, over TCP\n"
+    "or over the replica's Unix socket. Each call is one session, which is closed at the end.\n"
+    "DATA is taken as it stands; `-` reads it from standard input; put `--` before DATA that\n"
+    "begins with a dash. Without DATA, create makes a node whose data is null, which a mount\n"
+    "shows as a directory.";
+
+constexpr const char* kFooter =
+    "ENVIRONMENT\n"
+    "  COORD_SERVER   the default of --server\n\n"
+    "EXIT STATUS\n"
+    "  0  done\n"
+    "  1  the operation was refused; the message names the path and the reason\n"
+    "  2  wrong usage, or an input file with an error (named with its line)\n"
+    "  3  no server answered; the message says what was tried\n\n"
+    "EXAMPLES\n"
+    "  coordctl create /app1 && coordctl create /app1/config 'port=80'\n"
+    "  coordctl get /app1/config\n"
+    "  coordctl set /app1/config - < config.new\n"
+    "  coordctl create -e -s /members/me- \"$(hostname)\"    # until interrupted\n"
+    "  coordctl watch -r /app1\n"
+    "  coordctl --server zk1:2181,zk2:2181/chroot ls -R /\n"
+    "  printf 'check /app1/config 3\\nset /app1/config v4\\n' | coordctl multi -\n\n"
+    "SEE ALSO\n"
+    "  coordd(8), coordfs(8)\n";
+
+// What the command line fills in; one of the commands reads it.
+struct Arguments {
+  coord::tools::CreateArguments create;
+  std::string path = "/";
+  std::string text;
+  bool null_data = false;
+  bool recursive = false;
+  bool with_stat = false;
+  std::int32_t version = -1;
+};
+
+void add_create(CLI::App& app, Arguments& a, Context& context, int& code) {
+  CLI::App* c = app.add_subcommand("create", "Create a node and print its path");
+  c->add_option("PATH", a.create.path, "Path of the node; with --seq the part before the number")->required();
+  CLI::Option* data = c->add_option("DATA", a.text, "Its data; `-`: from standard input; absent: null");
+  CLI::Option* ephemeral = c->add_flag("-e,--ephemeral", a.create.ephemeral,
+                                       "The node lives until coordctl is interrupted (or killed, and its session has expired)");
+  CLI::Option* seq = c->add_flag("-s,--seq", a.create.sequential, "Append the next number of the parent, ten digits");
+  CLI::Option* container =
+      c->add_flag("--container", a.create.container, "The server removes the node after its last child");
+  CLI::Option* ttl = c->add_option("--ttl", a.create.ttl_ms,
+                                   "The server removes the node after so many ms without a change or children")
+                         ->check(CLI::Range(std::int64_t{1}, (std::int64_t{1} << 40) - 1))
+                         ->type_name("MS");
+  c->add_flag("-p,--parents", a.create.parents, "Create missing parents, with null data");
+  c->add_option("--acl", a.create.acl, "SCHEME:ID:PERMISSIONS,... instead of world:anyone:cdrwa");
+  container->excludes(ephemeral)->excludes(seq)->excludes(ttl);
+  ttl->excludes(ephemeral);
+  c->callback([&a, &context, &code, data] {
+    if (data->count() > 0) a.create.data = a.text;
+    code = coord::tools::create(context, a.create);
+  });
+}
+
+void add_data_commands(CLI::App& app, Arguments& a, Context& context, int& code) {
+  CLI::App* get = app.add_subcommand("get", "Print a node's data, byte for byte");
+  get->add_option("PATH", a.path, "Path of the node")->required();
+  get->add_flag("-s,--stat", a.with_stat, "Then its Stat, on lines of their own");
+  get->callback([&] { code = coord::tools::get(context, a.path, a.with_stat); });
+
+  CLI::App* set = app.add_subcommand("set", "Replace a node's data");
+  set->add_option("PATH", a.path, "Path of the node")->required();
+  CLI::Option* data = set->add_option("DATA", a.text, "The new data; `-`: from standard input");
+  CLI::Option* null_data = set->add_flag("--null", a.null_data, "Set the data to null instead");
+  null_data->excludes(data);
+  set->add_option("--version", a.version, "Only if the node has this version")->type_name("N");
+  set->callback([&a, &context, &code, data] {
+    if (data->count() == 0 && !a.null_data) throw CLI::RequiredError("DATA (or --null)");
+    const std::optional<std::string> text = a.null_data ? std::nullopt : std::optional<std::string>(a.text);
+    code = coord::tools::set(context, a.path, text, a.version);
+  });
+
+  CLI::App* stat = app.add_subcommand("stat", "Print a node's Stat");
+  stat->add_option("PATH", a.path, "Path of the node")->required();
+  stat->callback([&] { code = coord::tools::stat(context, a.path); });
+}
+
+void add_tree_commands(CLI::App& app, Arguments& a, Context& context, int& code) {
+  CLI::App* ls = app.add_subcommand("ls", "List the children of a node, sorted by name");
+  ls->add_option("PATH", a.path, "Path of the node (default: /)");
+  ls->add_flag("-R,--recursive", a.recursive, "Everything below, with full paths");
+  ls->add_flag("-s,--stat", a.with_stat, "With size, version and number of children");
+  ls->callback([&] { code = coord::tools::list(context, a.path, a.recursive, a.with_stat); });
+
+  CLI::App* rm = app.add_subcommand("rm", "Remove a node");
+  rm->add_option("PATH", a.path, "Path of the node")->required();
+  rm->add_flag("-r,--recursive", a.recursive, "With everything below it (not in one transaction)");
+  rm->add_option("--version", a.version, "Only if the node has this version")->type_name("N");
+  rm->callback([&] { code = coord::tools::remove(context, a.path, a.recursive, a.version); });
+
+  CLI::App* watch = app.add_subcommand(
+      "watch", "Print a line for each change, until killed: created, deleted, changed or children, and the path");
+  watch->add_option("PATH", a.path, "Path of the node, which need not exist")->required();
+  watch->add_flag("-r,--recursive", a.recursive, "Everything below as well (and no `children` lines)");
+  watch->callback([&] { code = coord::tools::watch(context, a.path, a.recursive); });
+}
+
+void add_other_commands(CLI::App& app, Arguments& a, Context& context, int& code) {
+  CLI::App* multi = app.add_subcommand(
+      "multi",
+      "Carry out all operations of a file, or none. One per line: create PATH [DATA], set PATH DATA [VERSION], "
+      "delete PATH [VERSION], check PATH VERSION; # starts a comment; quotes as in a shell");
+  multi->add_option("FILE", a.path, "The file; `-`: standard input")->required();
+  multi->callback([&] { code = coord::tools::multi(context, a.path); });
+
+  CLI::App* status = app.add_subcommand("status", "Print what the server says of itself, and our session");
+  status->callback([&] { code = coord::tools::status(context); });
+
+  CLI::App* acl_get = app.add_subcommand("acl-get", "Print a node's ACL, one SCHEME:ID:PERMISSIONS per line");
+  acl_get->add_option("PATH", a.path, "Path of the node")->required();
+  acl_get->callback([&] { code = coord::tools::acl_get(context, a.path); });
+
+  CLI::App* acl_set = app.add_subcommand("acl-set", "Replace a node's ACL");
+  acl_set->add_option("PATH", a.path, "Path of the node")->required();
+  acl_set->add_option("ACL", a.text, "SCHEME:ID:PERMISSIONS,... with letters of cdrwa, for example unix:u:1000:rw")
+      ->required();
+  acl_set->add_option("--version", a.version, "Only if the ACL has this version (aversion)")->type_name("N");
+  acl_set->callback([&] { code = coord::tools::acl_set(context, a.path, a.text, a.version); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Context context;
+  Arguments arguments;
+  int code = 0;
+  if (const char* server = std::getenv("COORD_SERVER"); server != nullptr && *server != '\0') context.server = server;
+
+  CLI::App app(kDescription, "coordctl");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("coordctl ") + coord::kVersion);
+  app.add_option("--server", context.server, "unix:/path/to/socket[,...] or host:port,host:port[/chroot]")
+      ->capture_default_str()
+      ->type_name("TARGET");
+  app.add_option("--timeout", context.timeout_ms, "Limit for connecting, and for each answer")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{86'400'000}))
+      ->type_name("MS");
+  app.add_option("--auth", context.auth, "SCHEME:CREDENTIAL to authenticate with, for example digest:user:password; repeatable")
+      ->type_size(1)
+      ->allow_extra_args(false);
+  add_create(app, arguments, context, code);
+  add_data_commands(app, arguments, context, code);
+  add_tree_commands(app, arguments, context, code);
+  add_other_commands(app, arguments, context, code);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);
+  } catch (const CLI::Error& e) {
+    app.exit(e);
+    return coord::tools::kUsage;
+  }
+  context.close();
+  return code;
+}
