@@ -1,0 +1,328 @@
+// Folds and the way back: random transactions, folded into a map as the store would keep it, loaded into a fresh machine.
+#include <map>
+#include <random>
+
+#include "replica/tree/data_tree.h"
+#include "replica/tree/record.h"
+#include "tests/replica/tree/machine_harness.h"
+
+namespace coord::tree {
+namespace {
+
+using namespace machine_test;
+using wire::Op;
+
+// What the store holds.
+struct Records {
+  void add(Fold fold) {
+    for (auto& [id, record] : fold.nodes) put(nodes, id, std::move(record));
+    for (auto& [id, record] : fold.sessions) put(sessions, id, std::move(record));
+    counters = std::move(fold.counters);
+    tree_durable = fold.tree_durable;
+  }
+  template <class Map, class Key>
+  void put(Map& map, Key id, std::optional<std::string> record) {
+    if (record) {
+      map[id] = *std::move(record);
+    } else {
+      map.erase(id);
+    }
+  }
+  // The first Fault's text, or empty.
+  std::string load(StateMachine& machine, bool backwards = false) const {
+    std::string fault;
+    const auto check = [&](const Result<bool, Fault>& result) {
+      if (!result && fault.empty()) fault = result.error().message;
+    };
+    if (backwards) {
+      for (auto at = nodes.rbegin(); at != nodes.rend(); ++at) check(machine.load_node(at->first, at->second));
+    } else {
+      for (const auto& [id, record] : nodes) check(machine.load_node(id, record));
+    }
+    for (const auto& [id, record] : sessions) check(machine.load_session(id, record));
+    if (!counters.empty()) check(machine.load_counters(counters));
+    if (fault.empty()) check(machine.finish_load(tree_durable));
+    return fault;
+  }
+
+  std::map<NodeId, std::string> nodes;
+  std::map<SessionId, std::string> sessions;
+  std::string counters;
+  Zxid tree_durable;
+};
+
+class FoldTest : public MachineTest {
+ protected:
+  // A tree of some variety: /a with children, an ephemeral, an ACL of its own.
+  Records some_tree() {
+    create("/a", "data");
+    create("/a/b", std::nullopt, 0, Acl{AclEntry{perm::kAll, AuthId{"digest", "u:h"}}, AclEntry{1, {"world", "anyone"}}});
+    create("/e", "x", 1);
+    Records records;
+    records.add(machine.take_fold());
+    return records;
+  }
+  static NodeId find(const Records& records, std::string_view name) {
+    for (const auto& [id, record] : records.nodes) {
+      Node node;
+      EXPECT_TRUE(decode_node(record, node));
+      if (node.name == name) return id;
+    }
+    return NodeId();
+  }
+  static std::string fault_of(const Records& records) {
+    StateMachine other{Limits()};
+    return records.load(other);
+  }
+  static bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  }
+};
+
+TEST_F(FoldTest, damage_is_a_fault_that_names_the_record) {
+  const Records good = some_tree();
+  ASSERT_EQ(fault_of(good), "");
+  const NodeId a = find(good, "a");
+  const NodeId b = find(good, "b");
+  Records bad = good;
+  bad.nodes.erase(a);
+  EXPECT_TRUE(contains(fault_of(bad), "node record " + std::to_string(b.value) + ": its parent"));
+  bad = good;
+  bad.nodes[NodeId(a.value + 40)] = good.nodes.at(a);  // the same name twice
+  EXPECT_TRUE(contains(fault_of(bad), "taken in its parent 1"));
+  bad = good;
+  bad.sessions.clear();
+  EXPECT_TRUE(contains(fault_of(bad), "node record " + std::to_string(find(good, "e").value) + ": the session"));
+  bad = good;
+  bad.counters.clear();
+  EXPECT_TRUE(contains(fault_of(bad), "counter"));
+  bad = good;
+  bad.nodes[a].pop_back();
+  EXPECT_TRUE(contains(fault_of(bad), "node record " + std::to_string(a.value) + ": cannot be decoded"));
+  bad = good;
+  bad.sessions.begin()->second[0] = 9;
+  EXPECT_TRUE(contains(fault_of(bad), "session record 100: cannot be decoded"));
+  bad = good;
+  bad.counters = "?";
+  EXPECT_TRUE(contains(fault_of(bad), "counters"));
+  bad = good;
+  bad.nodes[NodeId(7)] = good.nodes.at(a);
+  EXPECT_TRUE(contains(fault_of(bad), "node record 7"));
+}
+
+TEST_F(FoldTest, the_same_id_twice_is_a_fault) {
+  const Records good = some_tree();
+  StateMachine other{Limits()};
+  const NodeId a = find(good, "a");
+  ASSERT_TRUE(other.load_node(a, good.nodes.at(a)));
+  EXPECT_FALSE(other.load_node(a, good.nodes.at(a)));
+}
+
+TEST_F(FoldTest, a_circle_away_from_the_root_is_a_fault) {
+  Records records = some_tree();
+  // a and b become each other's parent.
+  const NodeId a = find(records, "a");
+  const NodeId b = find(records, "b");
+  Node parent;
+  parent.id = b;
+  Node node;
+  ASSERT_TRUE(decode_node(records.nodes.at(a), node));
+  node.parent = &parent;
+  records.nodes[a] = encode_node(node, open_acl());
+  EXPECT_TRUE(contains(fault_of(records), "not below the root"));
+}
+
+TEST_F(FoldTest, damaged_records_never_crash) {
+  const Records good = some_tree();
+  for (const auto& [id, record] : good.nodes) {
+    for (std::size_t i = 0; i < record.size(); ++i) {
+      Records bad = good;
+      bad.nodes[id][i] = static_cast<char>(record[i] ^ 0x41);
+      fault_of(bad);
+    }
+  }
+}
+
+TEST_F(FoldTest, has_what_changed_and_nothing_else) {
+  some_tree();
+  EXPECT_EQ(machine.dirty_nodes(), 0U);
+  EXPECT_EQ(machine.dirty_bytes(), 0U);
+  set("/a", "other");
+  set("/a", "again");
+  EXPECT_EQ(machine.dirty_nodes(), 1U);
+  EXPECT_GT(machine.dirty_bytes(), 0U);
+  Fold fold = machine.take_fold();
+  EXPECT_EQ(fold.nodes.size(), 1U);
+  EXPECT_EQ(fold.tree_durable, machine.last_applied());
+  EXPECT_TRUE(fold.sessions.empty());
+  create("/a/t");
+  remove("/a/t");
+  fold = machine.take_fold();  // the parent, and the child as gone
+  ASSERT_EQ(fold.nodes.size(), 2U);
+  EXPECT_FALSE(fold.nodes[1].second.has_value());
+  request(Op::kCloseSession, "");
+  fold = machine.take_fold();
+  ASSERT_EQ(fold.sessions.size(), 1U);
+  EXPECT_FALSE(fold.sessions[0].second.has_value());
+}
+
+TEST_F(FoldTest, an_empty_store_loads_as_a_fresh_tree) {
+  StateMachine other{Limits()};
+  ASSERT_EQ(Records().load(other), "");
+  EXPECT_EQ(other.digest(), StateMachine(Limits()).digest());
+  EXPECT_EQ(other.node_count(), 5U);
+}
+
+// Random transactions straight on a DataTree: digest against recomputed, fold and load against the original.
+class RandomTree {
+ public:
+  explicit RandomTree(unsigned seed) : random_(seed) { nodes_.push_back(kRootNode); }
+
+  void step() {
+    zxid_ = Zxid(zxid_.value + 1);
+    switch (random_() % 10) {
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+        return create();
+      case 4:
+        return erase();
+      case 5: {
+        const bool null_data = random_() % 4 == 0;
+        return tree.set_data(pick(), SetDataTxn{NodeId(), null_data, text(null_data ? 0 : random_() % 40), 3}, zxid_, 7);
+      }
+      case 6:
+        return tree.set_acl(pick(), SetAclTxn{NodeId(), acl(), 1});
+      case 7:
+        return tree.set_attributes(pick(), {Shape::kDir, static_cast<std::uint16_t>(random_() % 2 * 0111), 5});
+      case 8:
+        return random_() % 2 == 0 ? move() : exchange();
+      default:
+        return sessions();
+    }
+  }
+  void finish() { tree.set_last_applied(zxid_); }
+
+  DataTree tree;
+
+ private:
+  Node& pick() { return tree.get(nodes_[random_() % nodes_.size()]); }
+  std::string text(std::size_t n) { return std::string(n, static_cast<char>('a' + random_() % 26)); }
+  Acl acl() {
+    if (random_() % 2 == 0) return open_acl();
+    return {AclEntry{static_cast<std::int32_t>(random_() % 32), AuthId{"digest", text(3)}}};
+  }
+  void create() {
+    Node& parent = pick();
+    const std::string name = "n" + std::to_string(random_() % 30);
+    if (parent.lifetime == Lifetime::kEphemeral || tree.nodes().child(parent.id, name) != nullptr) return;
+    CreateTxn c;
+    c.id = tree.next_node_id();
+    c.parent = parent.id;
+    c.name = name;
+    c.null_data = random_() % 5 == 0;
+    if (!c.null_data) c.data = text(random_() % 60);
+    c.acl = acl();
+    c.lifetime = static_cast<Lifetime>(random_() % 4);
+    if (c.lifetime == Lifetime::kEphemeral && tree.sessions().empty()) return;
+    if (c.lifetime == Lifetime::kEphemeral) c.owner = tree.sessions().begin()->first;
+    c.ttl_ms = 5;
+    c.parent_creates = parent.creates + 1;
+    c.parent_becomes_dir = random_() % 4 == 0;
+    nodes_.push_back(c.id);
+    tree.create(c, zxid_, 5, random_() % 2 == 0);
+  }
+  void erase() {
+    Node& node = pick();
+    if (node.id != kRootNode && node.num_children == 0) drop(node);
+  }
+  void drop(Node& node) {
+    std::erase(nodes_, node.id);
+    tree.erase(node, zxid_);
+  }
+  bool is_below(const Node& node, const Node& top) {
+    const Node* n = &node;
+    while (n != &top && n != &tree.nodes().root()) n = n->parent;
+    return n == &top;
+  }
+  void move() {
+    Node& node = pick();
+    Node& parent = pick();
+    const std::string name = "m" + std::to_string(random_() % 30);
+    if (node.id == kRootNode || is_below(parent, node) || parent.lifetime == Lifetime::kEphemeral) return;
+    if (tree.nodes().child(parent.id, name) == nullptr) tree.move(node, parent, name, parent.creates + 1, zxid_);
+  }
+  void exchange() {
+    Node& a = pick();
+    Node& b = pick();
+    if (a.id != kRootNode && b.id != kRootNode && !is_below(a, b) && !is_below(b, a)) tree.exchange(a, b, zxid_);
+  }
+  void sessions() {
+    const SessionId id(static_cast<std::int64_t>(random_() % 4 + 1));
+    const Session* session = tree.session(id);
+    if (session == nullptr) return tree.create_session({id, 4000});
+    if (random_() % 8 != 0) {
+      tree.keep_answer(id, static_cast<std::int64_t>(++seq_), {Err::kNoAuth, text(10)});
+      if (random_() % 3 == 0) tree.acknowledge(id, static_cast<std::int64_t>(seq_ - random_() % 5));
+      return;
+    }
+    const std::set<NodeId> ephemerals = session->ephemerals;
+    for (const NodeId node : ephemerals) drop(tree.get(node));
+    tree.close_session(id);
+  }
+
+  std::mt19937 random_;
+  std::vector<NodeId> nodes_;
+  Zxid zxid_{1, 0};
+  std::uint64_t seq_ = 10;
+};
+
+TEST(RandomFoldTest, loads_back_to_the_same_digest) {
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    RandomTree random(seed);
+    Records records;
+    for (int step = 0; step < 1500; ++step) {
+      random.step();
+      if (step % 97 != 0) continue;
+      random.finish();
+      Fold fold;
+      random.tree.take_fold(fold);
+      records.add(std::move(fold));
+      ASSERT_EQ(random.tree.digest(), random.tree.recomputed_digest()) << "seed " << seed << " step " << step;
+    }
+    random.finish();
+    Fold fold;
+    random.tree.take_fold(fold);
+    records.add(std::move(fold));
+    for (const bool backwards : {false, true}) {
+      StateMachine loaded{Limits()};
+      ASSERT_EQ(records.load(loaded, backwards), "") << "seed " << seed;
+      EXPECT_EQ(loaded.digest(), random.tree.digest()) << "seed " << seed;
+      EXPECT_EQ(loaded.node_count(), random.tree.nodes().size() + 1);
+      EXPECT_EQ(loaded.ephemeral_count(), random.tree.ephemeral_count());
+      EXPECT_EQ(loaded.data_bytes(), random.tree.data_bytes());
+      EXPECT_EQ(loaded.last_applied(), random.tree.last_applied());
+      EXPECT_EQ(loaded.dirty_nodes(), 0U);
+    }
+  }
+}
+
+TEST_F(FoldTest, a_loaded_machine_goes_on_as_the_original) {
+  const Records records = some_tree();
+  StateMachine other{Limits()};
+  ASSERT_EQ(records.load(other), "");
+  ASSERT_EQ(other.digest(), machine.digest());
+  Request r;
+  r.session = SessionId(100);
+  r.op = Op::kCreate;
+  r.body = create_body("/a/s", "", 2);
+  const Zxid zxid = next_zxid();
+  const std::string payload = machine.prepare(r, zxid, now);
+  RecordingSink ignored;
+  EXPECT_EQ(machine.apply(zxid, payload, true, sink).body, other.apply(zxid, payload, true, ignored).body);
+  EXPECT_EQ(other.digest(), machine.digest());
+}
+
+}  // namespace
+}  // namespace coord::tree

@@ -1,0 +1,96 @@
+#include "replica/tree/txn.h"
+
+#include <gtest/gtest.h>
+
+namespace coord::tree {
+namespace {
+
+Txn every_change() {
+  Txn txn;
+  txn.session = SessionId(-5);
+  txn.xid = 77;
+  txn.op = wire::Op::kMulti;
+  txn.time = 1'700'000'000'123;
+  txn.seq = 9;
+  txn.acked_below = 4;
+  txn.subject = NodeId(33);
+  txn.what = 2;
+  CreateTxn create;
+  create.id = NodeId(20);
+  create.parent = NodeId(1);
+  create.name = "n";
+  create.null_data = true;
+  create.acl = open_acl();
+  create.attributes = {Shape::kSymlink, 0111, 123};
+  create.lifetime = Lifetime::kTtl;
+  create.ttl_ms = 50;
+  create.parent_creates = 0xfffffffe;
+  create.parent_becomes_dir = true;
+  txn.changes.emplace_back(create);
+  create.null_data = false;
+  create.data = std::string("a\0b", 3);
+  create.lifetime = Lifetime::kEphemeral;
+  create.owner = SessionId(6);
+  txn.changes.emplace_back(create);
+  txn.changes.emplace_back(DeleteTxn{NodeId(1)});
+  txn.changes.emplace_back(SetDataTxn{NodeId(2), false, "", 3});
+  txn.changes.emplace_back(SetAclTxn{NodeId(3), {}, -1});
+  txn.changes.emplace_back(SetAttributesTxn{NodeId(4), {Shape::kDir, 01777 & 01111, -1}});
+  txn.changes.emplace_back(MoveTxn{NodeId(5), NodeId(6), "new", 7});
+  txn.changes.emplace_back(ExchangeTxn{NodeId(8), NodeId(9)});
+  txn.changes.emplace_back(CheckTxn{NodeId(10)});
+  txn.changes.emplace_back(CreateSessionTxn{SessionId(11), 4000});
+  txn.changes.emplace_back(CloseSessionTxn{SessionId(12)});
+  txn.changes.emplace_back(ReserveIdsTxn{NodeId(1000), 64});
+  txn.changes.emplace_back(ErrorTxn{Err::kNoAuth});
+  txn.multi_ops = {wire::Op::kCreate, wire::Op::kDelete};
+  return txn;
+}
+
+std::string bytes_of(const Txn& txn) {
+  std::string out;
+  encode(txn, out);
+  return out;
+}
+
+TEST(TxnTest, another_version_and_every_truncation_are_refused) {
+  const std::string bytes = bytes_of(every_change());
+  std::string other = bytes;
+  other[0] = 2;
+  EXPECT_FALSE(decode(other));
+  for (std::size_t n = 0; n < bytes.size(); ++n) EXPECT_FALSE(decode(std::string_view(bytes).substr(0, n))) << n;
+  EXPECT_FALSE(decode(bytes + "x"));
+}
+
+TEST(TxnTest, damaged_bytes_do_not_crash) {
+  const std::string bytes = bytes_of(every_change());
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    for (const int flip : {0x01, 0x80, 0xff}) {
+      std::string damaged = bytes;
+      damaged[i] = static_cast<char>(damaged[i] ^ flip);
+      if (const auto txn = decode(damaged)) bytes_of(*txn);
+    }
+  }
+}
+
+TEST(TxnTest, comes_back_as_it_went) {
+  const std::string bytes = bytes_of(every_change());
+  const auto txn = decode(bytes);
+  ASSERT_TRUE(txn);
+  EXPECT_EQ(bytes_of(*txn), bytes);
+  EXPECT_EQ(txn->session, SessionId(-5));
+  EXPECT_EQ(txn->seq, 9);
+  EXPECT_EQ(txn->subject, NodeId(33));
+  EXPECT_EQ(txn->what, 2);
+  ASSERT_EQ(txn->changes.size(), 13U);
+  const auto& first = std::get<CreateTxn>(txn->changes[0]);
+  EXPECT_TRUE(first.null_data);
+  EXPECT_EQ(first.acl, open_acl());
+  EXPECT_EQ(first.parent_creates, 0xfffffffeU);
+  EXPECT_EQ(std::get<CreateTxn>(txn->changes[1]).data, std::string("a\0b", 3));
+  EXPECT_FALSE(std::get<SetDataTxn>(txn->changes[3]).null_data);
+  EXPECT_EQ(std::get<ErrorTxn>(txn->changes[12]).err, Err::kNoAuth);
+}
+
+}  // namespace
+}  // namespace coord::tree
