@@ -23,7 +23,7 @@ struct State {
 struct PurgeLimits {
   std::uint64_t keep_bytes = 0;  // of pages that the log takes
   std::uint64_t keep_entries = 0;
-  std::uint64_t slice = 0;       // entries deleted at most
+  std::uint64_t slice = 0;  // entries deleted at most
 };
 
 class BatchApply {

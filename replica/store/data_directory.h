@@ -10,8 +10,8 @@ namespace coord::store {
 // Holds the lock on the directory for as long as it lives.
 class DataDirectory {
  public:
-  // Creates the directory (0700) if it is missing; its parent must exist. Faults: not a directory, not writable, foreign
-  // files but no database, in use by another process. Nothing is changed before the checks have passed.
+  // Creates the directory (0700) if it is missing; its parent must exist. Faults: not a directory, not writable,
+  // foreign files but no database, in use by another process. Nothing is changed before the checks have passed.
   static Result<DataDirectory, Fault> open(const std::string& path);
 
   DataDirectory(DataDirectory&& other) noexcept;

@@ -57,8 +57,9 @@ Result<std::unique_ptr<GrowAhead>, Fault> GrowAhead::open(Options options, std::
   while (error == 0 && self->grown_ < self->goal_) error = self->grow_chunk(self->goal_);
   if (error != 0 && !is_full(error)) return fail(fault(self->options_.path, "cannot be extended", error));
   if (self->grown_ < used + std::min(kMinimum, self->options_.step)) {
-    return fail(fault(self->options_.path, "no room for even " + std::to_string(kMinimum >> 20) +
-                                               " MiB of reserve; free some space on the disk", 0));
+    return fail(fault(
+        self->options_.path,
+        "no room for even " + std::to_string(kMinimum >> 20) + " MiB of reserve; free some space on the disk", 0));
   }
   self->full_ = self->grown_ < self->goal_;
   self->refuse_ = self->must_refuse();
@@ -81,14 +82,15 @@ Result<bool, Fault> GrowAhead::open_file(std::uint64_t used) {
   return true;
 }
 
-// A file that came out of a sparse copy has holes, and writing into one is an extension in disguise. Returns up to where
-// the file is solid, `used` at least.
+// A file that came out of a sparse copy has holes, and writing into one is an extension in disguise. Returns up to
+// where the file is solid, `used` at least.
 Result<std::uint64_t, Fault> GrowAhead::fill_holes(std::uint64_t used, std::uint64_t size) const {
   std::uint64_t at = 0;
   while (at < size) {
     const off_t hole = ::lseek(fd_, static_cast<off_t>(at), SEEK_HOLE);
-    if (hole < 0) return errno == EINVAL ? Result<std::uint64_t, Fault>(size)  // a file system that cannot tell
-                                         : fail(fault(options_.path, "cannot be searched for holes", errno));
+    if (hole < 0)
+      return errno == EINVAL ? Result<std::uint64_t, Fault>(size)  // a file system that cannot tell
+                             : fail(fault(options_.path, "cannot be searched for holes", errno));
     const auto from = static_cast<std::uint64_t>(hole);
     if (from >= used) return std::min(from, size);
     const off_t data = ::lseek(fd_, hole, SEEK_DATA);
@@ -158,7 +160,7 @@ void GrowAhead::run() {
     }
     if (full_ && std::chrono::steady_clock::now() < retry_) {
       report(lock);
-      wake_grower_.wait_until(lock, retry_);
+      wake_grower_.wait_until(lock, retry_, [&] { return stop_ || must_refuse() != refuse_; });
       continue;
     }
     const std::uint64_t goal = goal_;
@@ -177,7 +179,9 @@ bool GrowAhead::wanted() const { return grown_ < goal_; }
 void GrowAhead::full(std::unique_lock<std::mutex>& lock) {
   retry_ = std::chrono::steady_clock::now() + kRetry;
   if (!full_) {
-    log::warn("store", "the disk is full: file={} bytes={} used={} wanted={}; trying again every second",
+    log::warn("store",
+              "the data file cannot be extended, disk (or map) full: file={} grown={} used={} wanted={}; trying again "
+              "every second",
               options_.path, grown_.load(), used_.load(), goal_);
   }
   full_ = true;
@@ -189,8 +193,8 @@ void GrowAhead::full(std::unique_lock<std::mutex>& lock) {
   free_bytes_ = free;
 }
 
-// Writing goes on while half a step is ahead; or a quarter, if a whole step of freed pages lies inside the file (it is a
-// database that was emptied on a disk that stayed full).
+// Writing goes on while half a step is ahead; or a quarter, if a whole step of freed pages lies inside the file (it is
+// a database that was emptied on a disk that stayed full).
 bool GrowAhead::must_refuse() const {
   const std::uint64_t used = used_;
   const std::uint64_t grown = grown_;

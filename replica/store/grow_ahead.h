@@ -2,10 +2,10 @@
 // system's journal, one that overwrites blocks written before does not (design.md section 2). Zeros are really written;
 // blocks that are only reserved (fallocate) would cost the journal on first use too.
 //
-// WHO MAY WRITE WHERE. The grower writes at and behind `grown`, the writer (through LMDB) below it. `grown` moves when a
-// chunk is written and synced. Before each transaction the writer reserves an upper bound of what it can take
-// (page_bound.h). When growing fails and the bound does not fit, the writer keeps the grower out instead, for as long as
-// the lease lives: nearly always LMDB finds freed pages, and if not, the disk decides.
+// WHO MAY WRITE WHERE. The grower writes at and behind `grown`, the writer (through LMDB) below it. `grown` moves when
+// a chunk is written and synced. Before each transaction the writer reserves an upper bound of what it can take
+// (page_bound.h). When growing fails and the bound does not fit, the writer keeps the grower out instead, for as long
+// as the lease lives: nearly always LMDB finds freed pages, and if not, the disk decides.
 //
 // Threading: reserve and committed on the writer thread; space anywhere; everything else before start().
 // Errors: a full disk (ENOSPC, EDQUOT, EFBIG, or the end of the map) is a state, tried again every second. Any other
@@ -30,10 +30,10 @@ namespace coord::store {
 class GrowAhead {
  public:
   struct Options {
-    std::string path;                // of the data file
+    std::string path;  // of the data file
     std::uint64_t page_size = 4096;
     std::uint64_t step = 32ULL << 20;  // kept ahead; at least kMinimum
-    std::uint64_t limit = 0;         // the file is never made longer: the map
+    std::uint64_t limit = 0;           // the file is never made longer: the map
     // Bytes of freed pages inside the file; asked on the grower's thread while the disk is full. Must not block.
     std::function<std::uint64_t()> free_bytes;
   };
@@ -92,9 +92,9 @@ class GrowAhead {
   std::condition_variable wake_grower_;
   std::condition_variable wake_writer_;
   bool stop_ = false;
-  bool full_ = false;               // the last attempt failed
-  std::uint64_t goal_ = 0;          // grow up to here
-  std::uint64_t free_bytes_ = 0;    // inside the file, as of the last failure
+  bool full_ = false;             // the last attempt failed
+  std::uint64_t goal_ = 0;        // grow up to here
+  std::uint64_t free_bytes_ = 0;  // inside the file, as of the last failure
   std::chrono::steady_clock::time_point retry_;
 
   std::atomic<std::uint64_t> used_{0};

@@ -57,9 +57,7 @@ Result<std::unique_ptr<Store>, Fault> LmdbStore::open(const LmdbOptions& options
   return std::unique_ptr<Store>(std::move(store));
 }
 
-Fault LmdbStore::fault(const std::string& what) const {
-  return {"data directory " + options_.directory + ": " + what};
-}
+Fault LmdbStore::fault(const std::string& what) const { return {"data directory " + options_.directory + ": " + what}; }
 
 Result<bool, Fault> LmdbStore::check_identity(const Meta& meta) const {
   if (meta.sid != options_.sid) {
@@ -158,9 +156,8 @@ LmdbStore::~LmdbStore() {
 // --- reading at start
 
 template <class Id>
-Result<bool, Fault> LmdbStore::load_records(
-    MDB_txn* txn, MDB_dbi dbi, const char* name,
-    const std::function<Result<bool, Fault>(Id, std::string_view)>& on_record) {
+Result<bool, Fault> LmdbStore::load_records(MDB_txn* txn, MDB_dbi dbi, const char* name,
+                                            const std::function<Result<bool, Fault>(Id, std::string_view)>& on_record) {
   Cursor cursor;
   if (const int rc = cursor.open(txn, dbi); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
   MDB_val key{};

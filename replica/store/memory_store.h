@@ -42,8 +42,8 @@ class MemoryStore final : public Store {
   // --- for the test
   const std::shared_ptr<MemoryDisk>& disk() const { return disk_; }
   std::size_t pending() const { return queue_.size(); }
-  // Makes the next `count` batches durable as one transaction, and reports the last of them; `report` false: durable, but
-  // the process is to die before it hears of it.
+  // Makes the next `count` batches durable as one transaction, and reports the last of them; `report` false: durable,
+  // but the process is to die before it hears of it.
   void complete(std::size_t count = SIZE_MAX, bool report = true);
   void set_space(const Space& space);
 

@@ -65,15 +65,15 @@ Result<bool, Fault> check_log_ends(MDB_txn* txn, MDB_dbi log, const Meta& meta) 
   if (key.mv_size != schema::kKeySize) return fail(Fault{std::string("the log holds a foreign key") + kRestore});
   const Zxid last{get_u64(static_cast<const char*>(key.mv_data))};
   if (last != meta.last_logged) {
-    return fail(Fault{"the log ends at " + to_string(last) + ", but should end at " + to_string(meta.last_logged) +
-                      kRestore});
+    return fail(
+        Fault{"the log ends at " + to_string(last) + ", but should end at " + to_string(meta.last_logged) + kRestore});
   }
   rc = cursor.get(key, value, MDB_FIRST);
   if (rc != 0) return fail(Fault{"cannot read the log: " + lmdb_text(rc)});
   const Zxid first{get_u64(static_cast<const char*>(key.mv_data))};
   if (first <= meta.log_floor) {
-    return fail(Fault{"the log begins at " + to_string(first) + ", below its floor " + to_string(meta.log_floor) +
-                      kRestore});
+    return fail(
+        Fault{"the log begins at " + to_string(first) + ", below its floor " + to_string(meta.log_floor) + kRestore});
   }
   return true;
 }

@@ -21,8 +21,8 @@ struct Databases {
 // `flags`: MDB_CREATE or 0. MDB_NOTFOUND: there is no such database yet.
 int open_databases(MDB_txn* txn, unsigned flags, Databases& dbs);
 
-// All of it, each record checked, the records against each other and against the ends of the log. The message of a Fault
-// names the record; the caller adds the directory.
+// All of it, each record checked, the records against each other and against the ends of the log. The message of a
+// Fault names the record; the caller adds the directory.
 Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs);
 
 // A fresh identity: a cluster id if none is given, and the secret.

@@ -59,9 +59,9 @@ void PageBound::add(const Batch& batch, Work& work) const {
   add_value(schema::kChecksumSize + batch.fold->counters.size(), work.meta);
 }
 
-// Appending touches the right edge only, and two neighbouring new leaves hold more than a page between them. Deleting at
-// the front gives back, within the transaction, the pages that it touched and emptied ("loose" pages); a quarter of a
-// page per entry is left for what merging leaves behind.
+// Appending touches the right edge only, and two neighbouring new leaves hold more than a page between them. Deleting
+// at the front gives back, within the transaction, the pages that it touched and emptied ("loose" pages); a quarter of
+// a page per entry is left for what merging leaves behind.
 std::uint64_t PageBound::appended(const MDB_stat& stat, const Work& work) const {
   const std::uint64_t leaves = std::min(work.log.puts, 2 * work.log.leaf_bytes / page_size_ + 2);
   std::uint64_t touched = work.log.deletes / 4 + 6 * std::uint64_t{stat.ms_depth} + 16;

@@ -20,7 +20,7 @@ struct Work {
     std::uint64_t leaf_bytes = 0;      // of values small enough for a leaf
     std::uint64_t overflow_pages = 0;  // of larger ones
   };
-  Changes log;       // puts: appends; deletes: the purge slice
+  Changes log;  // puts: appends; deletes: the purge slice
   Changes node;
   Changes session;
   Changes meta;

@@ -5,8 +5,9 @@
 //   node     key: node id, 8 bytes        value: record of { encoded node }
 //   session  key: session id, 8 bytes     value: record of { encoded session }
 //
-// A record is { CRC32C over key and body (4) , body }. All integers are big-endian, so that keys sort by number (session
-// ids by their unsigned image, which nothing relies on). Anything that changes a byte of this changes kFormatVersion.
+// A record is { CRC32C over key and body (4) , body }. All integers are big-endian, so that keys sort by number
+// (session ids by their unsigned image, which nothing relies on). Anything that changes a byte of this changes
+// kFormatVersion.
 //
 //   meta key     body
 //   format       version (4)
