@@ -1,0 +1,10 @@
+// Processes that the tests of this folder start from the test binary itself.
+#pragma once
+
+namespace coord::fs {
+
+// kDaemonFlag FD MODE DIRECTORY: a daemon for the guardian that behaves as MODE says and keeps a diary in DIRECTORY/lives
+// (guardian_test.cc). True, with the exit status, if argv asked for it.
+bool testing_child_main(int argc, char** argv, int& status);
+
+}  // namespace coord::fs
