@@ -8,24 +8,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <string_view>
-#include <vector>
 
 #include "common/model/records.h"
+#include "fusefs/ops/task_status.h"
 
 namespace coord::fs {
 
-// What /proc/TID/status says; `valid` only when every field was there.
-struct TaskStatus {
-  bool valid = false;
-  char state = '?';
-  pid_t tgid = 0;
-  int threads = 0;
-  std::uint32_t fsuid = 0;
-  std::uint32_t fsgid = 0;
-  std::vector<std::uint32_t> groups;
-};
-TaskStatus parse_task_status(std::string_view text);  // pure
 TaskStatus read_task_status(pid_t tid);
 
 // uid, gid and tid of the request as fuse_req_ctx() has them. Fails closed: a task that is gone, that has changed its

@@ -303,7 +303,7 @@ void ReplicaLink::settle_create(wire::CreateNodeRequest request, std::int64_t se
   start<wire::CreateNodeRequest, wire::NodeInfo>(
       wire::Op::kCreateNode, std::move(request), std::move(how), decode_record<wire::NodeInfo>,
       [this, seq, again = std::move(again), done = std::move(done)](const Answer<wire::NodeInfo>& answer) {
-        if (answer.err == Err::kOperationTimeout || answer.err == Err::kConnectionLoss) {
+        if (answer.err == Err::kOperationTimeout) {
           settle_create(again, seq, done);  // still not known; a lost session ends this with kSessionExpired
           return;
         }

@@ -1,0 +1,326 @@
+// Commits: what was collected in a File becomes one transaction (filesystem.md section 4).
+#include <algorithm>
+#include <cerrno>
+
+#include "common/base/log.h"
+#include "fusefs/kernel/write_side.h"
+#include "fusefs/ops/errno_map.h"
+
+namespace coord::fs {
+namespace {
+
+bool passed(Deadline deadline) { return std::chrono::steady_clock::now() >= deadline; }
+
+}  // namespace
+
+int Writes::Publication::result() const { return error != 0 ? error : write_errno(err, sent); }
+
+int Writes::commit(const FilePtr& file, const Credentials& who, CommitWhy why) {
+  const std::size_t committed = committed_size(*file);
+  std::vector<Handle*> touched;
+  std::optional<std::int32_t> expect;
+  bool deferred = false;
+  bool announce = false;
+  bool fenced = false;
+  const Deadline deadline = within(kCallDeadline);
+  {
+    std::unique_lock lock(file->mutex);
+    if (!file->idle.wait_until(lock, deadline, [&] { return !file->in_flight; })) return ETIMEDOUT;
+    fenced = file->fenced;
+    deferred = file->phase == File::Phase::kDeferred;
+    if (file->phase == File::Phase::kGone || (!deferred && file->edits.empty())) return 0;
+    for (Handle* handle : file->handles) {
+      if (handle->touched) touched.push_back(handle);
+      handle->touched = false;
+      handle->wrote = false;
+    }
+    file->in_flight = true;
+    file->flight = file->edits.take();
+    file->flight_base = deferred ? 0 : committed;
+    expect = std::exchange(file->expect, std::nullopt);
+    // At RELEASE the kernel's CLOSE_WRITE is already out, and whoever read the file because of it has read the old
+    // data: let them know again.
+    announce = !file->other_name && why != CommitWhy::kRelease;
+  }
+  Publication result;
+  if (fenced) {
+    result.error = ESTALE;
+  } else if (deferred) {
+    result = publish_new(*file, &file->flight, deadline);
+    const bool adopted = result.err == Err::kNodeExists && result.error == 0;
+    if (adopted) result = publish(*file, file->flight, who, expect, announce, deadline);
+  } else {
+    result = publish(*file, file->flight, who, expect, announce, deadline);
+  }
+  return finish_commit(file, touched, result);
+}
+
+int Writes::finish_commit(const FilePtr& file, const std::vector<Handle*>& touched, const Publication& result) {
+  int error = result.result();
+  bool vanished = false;
+  {
+    const std::lock_guard lock(file->mutex);
+    Edits flight = file->flight.take();
+    file->in_flight = false;
+    const auto is_open = [&](Handle* h) {
+      return std::find(file->handles.begin(), file->handles.end(), h) != file->handles.end();
+    };
+    if (error == 0) {
+      for (Handle* handle : touched) {
+        if (!is_open(handle)) continue;
+        const std::lock_guard guard(handle->mutex);
+        handle->snapshot = result.data;
+      }
+    } else if (file->phase == File::Phase::kGone || (file->unlinking && result.err == Err::kStaleNode)) {
+      file->phase = File::Phase::kGone;  // removed by this host meanwhile: an unlinked file, kept for its handles
+      file->edits.put_back(std::move(flight));
+      error = 0;
+    } else {
+      // What was written since relies on what is lost now: all of it goes, so that no mixture is ever published.
+      for (Handle* handle : file->handles) {
+        const bool took_part = handle->touched || std::find(touched.begin(), touched.end(), handle) != touched.end();
+        if (!took_part && file->phase != File::Phase::kDeferred) continue;
+        handle->error = error;
+        handle->touched = false;
+        handle->wrote = false;
+      }
+      file->edits.take();
+      vanished = file->phase == File::Phase::kDeferred;
+      if (vanished) file->phase = File::Phase::kGone;
+    }
+  }
+  if (vanished) files_.leave_place(*file);
+  file->idle.notify_all();
+  mount_.coherence().invalidate_attributes(file->id);
+  if (error != 0) {
+    failed_commits_.fetch_add(1, std::memory_order_relaxed);
+    log::warn("fuse", "commit failed node={} errno={} why=\"{}\" failed_commits={}", file->node.value, error,
+              result.error != 0 ? "see errno" : error_text(result.err), failed_commits_.load());
+  }
+  return error;
+}
+
+// --- existing nodes ---
+
+Err Writes::base_data(NodeId node, const Credentials& who, Deadline deadline, NodeData& out) {
+  const Err err = mount_.coherence().fetch_data(node, who, deadline, out);
+  if (err != Err::kNoAuth || who.uid == 0) return err;
+  // Who may write but not read can still append: the mount reads the base for itself and shows it to nobody.
+  return mount_.coherence().fetch_data(node, Credentials{}, deadline, out);
+}
+
+Writes::Publication Writes::publish(File& file, const Edits& edits, const Credentials& who,
+                                    std::optional<std::int32_t> expect, bool announce, Deadline deadline) {
+  NodeId node;
+  {
+    const std::lock_guard lock(file.mutex);
+    node = file.node;
+  }
+  Publication out;
+  for (;;) {
+    out = Publication{};
+    if (!mount_.replica().writable()) {
+      out.err = Err::kOperationTimeout;
+      out.sent = false;
+      return out;
+    }
+    wire::SetNodeDataRequest request;
+    request.header.who = who;
+    request.node = node;
+    request.version = expect.value_or(-1);
+    std::shared_ptr<const std::string> data;
+    if (edits.replaces_all()) {
+      data = std::make_shared<const std::string>(edits.apply({}));
+    } else {
+      NodeData base;
+      out.err = base_data(node, who, deadline, base);
+      out.sent = out.err != Err::kOperationTimeout && out.err != Err::kConnectionLoss;
+      if (out.err == Err::kOk && expect && base.info.stat.version != *expect) out.err = Err::kBadVersion;
+      if (out.err != Err::kOk) return out;
+      request.version = base.info.stat.version;
+      data = std::make_shared<const std::string>(edits.apply(*base.data));
+      const std::lock_guard lock(file.mutex);
+      file.flight_base = base.data->size();
+    }
+    if (data->size() > mount_.data_max()) {
+      out.error = EFBIG;
+      return out;
+    }
+    request.data = *data;
+    const std::int32_t sent_version = request.version;
+    std::int64_t seq = 0;
+    NodeHooks hooks;
+    hooks.submitted = [&](std::int64_t number) {
+      seq = number;
+      if (announce) mount_.announcements().add(number, {wire::ChangeKind::kData, node, View::kData, {}});
+    };
+    hooks.answered = [this, node, data](const Answer<wire::NodeInfo>& answer) {
+      if (answer.ok()) {
+        wire::NodeInfo info = answer.value;
+        if (data->size() <= kCachedDataMax) info.data = *data;
+        mount_.coherence().absorb(info, false);
+      } else if (answer.err == Err::kStaleNode) {
+        mount_.coherence().absorb_gone(node);
+      }
+    };
+    const Answer<wire::NodeInfo> answer = mount_.replica().set_data(std::move(request), left(deadline), std::move(hooks));
+    if (!answer.ok() && announce) mount_.announcements().retract(seq);
+    out.err = answer.err;
+    out.sent = answer.sent;
+    switch (after_commit(answer.err, answer.sent, expect.has_value(), sent_version >= 0)) {
+      case CommitNext::kDone:
+        out.data = Snapshot{data, answer.value.stat.mzxid};
+        return out;
+      case CommitNext::kFail:
+        return out;
+      case CommitNext::kInspect: {
+        const Inspected seen = inspect(node, *data, sent_version, deadline, out.data);
+        if (seen == Inspected::kHappened) {
+          out.err = Err::kOk;
+          return out;
+        }
+        if (seen == Inspected::kUnknown) {
+          out.error = ETIMEDOUT;
+          return out;
+        }
+        break;
+      }
+      case CommitNext::kRebase:
+        break;
+    }
+    if (passed(deadline)) {
+      out.error = ETIMEDOUT;  // others were faster all the time
+      return out;
+    }
+  }
+}
+
+Writes::Inspected Writes::inspect(NodeId node, const std::string& data, std::int32_t sent_version, Deadline deadline,
+                                  Snapshot& now) {
+  wire::ReadNodeRequest request;
+  request.node = node;
+  const Answer<wire::NodeInfo> answer = mount_.replica().read_node(std::move(request), left(deadline));
+  if (!answer.ok() || !answer.value.data) return Inspected::kUnknown;
+  const std::int32_t version = answer.value.stat.version;
+  if (sent_version >= 0 && version == sent_version) return Inspected::kDidNot;
+  const bool ours = *answer.value.data == data && (sent_version < 0 || version == sent_version + 1);
+  if (ours) {
+    now = Snapshot{std::make_shared<const std::string>(data), answer.value.stat.mzxid};
+    return Inspected::kHappened;
+  }
+  return sent_version < 0 ? Inspected::kDidNot : Inspected::kUnknown;
+}
+
+// --- new nodes ---
+
+// kOk: made. kNodeExists without an errno: another host's node was adopted, and the edits are still to be published.
+Writes::Publication Writes::publish_new(File& file, const Edits* edits, Deadline deadline) {
+  Publication out;
+  Making making;
+  wire::CreateNodeRequest& request = making.request;
+  {
+    const std::lock_guard lock(file.mutex);
+    request.header.who = file.creator;
+    request.parent = file.made.parent;
+    request.name = file.made.name;
+    request.id = file.id;
+    request.attributes = file.made.attributes;
+    request.acl = file.made.acl;
+  }
+  auto data = std::make_shared<const std::string>(edits == nullptr ? std::string() : edits->apply({}));
+  request.data = *data;
+  request.fill_null = true;
+  request.hold = true;
+  NodeId node;
+  do {
+    const Answer<wire::NodeInfo> answer = make_node(making, deadline);
+    out = Publication{};
+    out.err = answer.err;
+    out.sent = answer.sent;
+    if (answer.ok()) {
+      node = answer.value.id;
+      out.data = Snapshot{data, answer.value.stat.mzxid};
+    } else if (answer.err == Err::kNodeExists) {
+      const Err err = adopt(file, deadline, out.error);
+      if (err == Err::kNoNode && !passed(deadline)) continue;  // it has gone again: the name is free
+      if (err != Err::kOk) {
+        out.err = err;
+        if (err == Err::kStaleNode) out.error = ENOENT;  // the parent has gone
+      }
+      if (err != Err::kOk || out.error != 0) return out;
+      const std::lock_guard lock(file.mutex);
+      node = file.node;
+    } else {
+      if (answer.err == Err::kStaleNode || answer.err == Err::kNoNode) out.error = ENOENT;  // the parent has gone
+      return out;
+    }
+    break;
+  } while (true);
+  files_.leave_place(file);
+  const std::lock_guard lock(file.mutex);
+  file.node = node;
+  if (file.phase == File::Phase::kDeferred) file.phase = File::Phase::kLive;
+  file.made = wire::NodeInfo{};
+  return out;
+}
+
+Err Writes::adopt(File& file, Deadline deadline, int& error) {
+  NodeId parent;
+  std::string name;
+  {
+    const std::lock_guard lock(file.mutex);
+    parent = file.made.parent;
+    name = file.made.name;
+  }
+  const Err err = mount_.coherence().fetch_child(parent, name, file.creator, deadline);
+  if (err != Err::kOk) return err;
+  NodeId winner;
+  Shape shape = Shape::kFile;
+  {
+    const SharedLock lock(mount_.lock());
+    const CachedNode* node = mount_.cache().child(parent, name);
+    if (node == nullptr || !node->current()) return Err::kNoNode;
+    winner = node->info.id;
+    shape = node->info.attributes.shape;
+  }
+  if (shape != Shape::kFile) {
+    error = shape == Shape::kDir ? EISDIR : ELOOP;
+    return Err::kOk;
+  }
+  log::info("fuse", "adopted node={} for={} name=\"{}\" reason=created_elsewhere_first", winner.value, file.id.value, name);
+  const std::lock_guard lock(file.mutex);
+  file.node = winner;
+  return Err::kOk;
+}
+
+int Writes::create_now(const FilePtr& file) {
+  {
+    std::unique_lock lock(file->mutex);
+    file->idle.wait(lock, [&] { return !file->in_flight; });
+    if (file->phase != File::Phase::kDeferred) return 0;
+    file->in_flight = true;  // with nothing in flight: the edits stay
+    file->flight_base = 0;
+  }
+  const Publication result = publish_new(*file, nullptr, within(kDirectoryDeadline));
+  const bool adopted = result.err == Err::kNodeExists && result.error == 0;
+  if (result.result() == 0 || adopted) {
+    {
+      const std::lock_guard lock(file->mutex);
+      file->in_flight = false;
+    }
+    file->idle.notify_all();
+    return 0;
+  }
+  if (!result.sent) {  // nothing has happened, and the name may still come to be
+    {
+      const std::lock_guard lock(file->mutex);
+      file->in_flight = false;
+      file->made_at = std::chrono::steady_clock::now();
+    }
+    file->idle.notify_all();
+    return result.result();
+  }
+  return finish_commit(file, {}, result);
+}
+
+}  // namespace coord::fs

@@ -1,0 +1,235 @@
+// Attributes and extended attributes: chmod, chown, truncate, utimensat, setxattr, removexattr (filesystem.md section 4).
+#include <cerrno>
+#include <charconv>
+#include <string>
+
+#include "common/base/log.h"
+#include "common/model/posix.h"
+#include "fusefs/kernel/write_side.h"
+#include "fusefs/ops/errno_map.h"
+
+namespace coord::fs {
+namespace {
+
+constexpr std::string_view kExpect = "user.coord.expect";
+constexpr std::string_view kCas = "user.coord.cas";
+constexpr int kOwnerOrMode = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
+constexpr std::int64_t kNsPerSecond = 1'000'000'000;
+
+bool parse_version(std::string_view text, std::int32_t& out) {
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return ec == std::errc() && end == text.data() + text.size() && out >= 0;
+}
+
+}  // namespace
+
+// Makes a node of this host only real for all. `data_too`: publishes what is written to it first, because the change
+// that follows would be undone by a later commit.
+int Writes::settle_for_attributes(NodeId id, const Credentials& who, bool data_too, bool& just_made) {
+  just_made = false;
+  const FilePtr file = files_.find(id);
+  if (file == nullptr) return 0;
+  bool deferred_before = false;
+  {
+    const std::lock_guard lock(file->mutex);
+    if (file->phase == File::Phase::kGone) return 0;
+    deferred_before = file->phase == File::Phase::kDeferred;
+  }
+  const int error = data_too ? commit(file, who, CommitWhy::kFsync) : create_now(file);
+  just_made = error == 0 && deferred_before;
+  return error;
+}
+
+int Writes::truncate_handle(Handle& handle, std::uint64_t size) {
+  File& file = *handle.file;
+  {
+    const std::lock_guard lock(file.mutex);
+    if (file.fenced) return ESTALE;
+    if (handle.error != 0) return handle.error;
+    if (!file.edits.truncate(size)) return EFBIG;
+    handle.touched = true;
+    handle.wrote = true;
+    file.mtime_ns = 0;
+  }
+  mount_.coherence().invalidate_attributes(file.id);
+  return 0;
+}
+
+int Writes::truncate_path(Ino ino, std::uint64_t size, const Credentials& who) {
+  if (size > mount_.data_max()) return EFBIG;
+  const FilePtr file = files_.find(node_of(ino));
+  if (file != nullptr) {  // what this host has written comes first, so that both go together
+    {
+      const std::lock_guard lock(file->mutex);
+      if (!file->edits.truncate(size)) return EFBIG;
+    }
+    return commit(file, who, CommitWhy::kRelease);
+  }
+  // Nobody here has it open for writing: a file of its own, for this one transaction.
+  File alone(node_of(ino), mount_.data_max());
+  if (!alone.edits.truncate(size)) return EFBIG;
+  return publish(alone, alone.edits, who, std::nullopt, /*announce=*/false, within(kCallDeadline)).result();
+}
+
+int Writes::change_attributes(Ino ino, const struct stat& attr, int to_set, const Credentials& who) {
+  const bool sets_mtime = (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0;
+  if ((to_set & kOwnerOrMode) == 0 && !sets_mtime) return 0;  // times of access are not kept
+  const bool mtime_now = (to_set & FUSE_SET_ATTR_MTIME_NOW) != 0;
+  const Deadline deadline = within(kCallDeadline);
+  NodeId node = node_of(ino);
+  bool just_made = false;
+  if (view_of(ino) == View::kData) {
+    if (const int error = settle_for_attributes(node, who, sets_mtime, just_made)) return error;
+    if (const FilePtr file = files_.find(node)) {
+      const std::lock_guard lock(file->mutex);
+      if (file->phase == File::Phase::kGone) return 0;  // unlinked: nobody will see it
+      node = file->node;
+    }
+  }
+  wire::SetAttributesRequest request;
+  for (;;) {
+    {
+      const SharedLock lock(mount_.lock());
+      if (mount_.cache().find(node) != nullptr && mount_.cache().find(node)->gone()) return ESTALE;
+      if (const CachedNode* cached = mount_.cache().current(node)) {
+        const wire::NodeInfo& info = cached->info;
+        const PosixView now = posix_view(info.acl, info.attributes, view_of(ino) == View::kDir);
+        const auto mode = static_cast<std::uint32_t>(attr.st_mode) & 01777;
+        if ((to_set & FUSE_SET_ATTR_MODE) != 0 && mode != now.mode) request.mode = mode;
+        if ((to_set & FUSE_SET_ATTR_UID) != 0 && attr.st_uid != now.uid) request.uid = attr.st_uid;
+        if ((to_set & FUSE_SET_ATTR_GID) != 0 && attr.st_gid != now.gid) request.gid = attr.st_gid;
+        const std::int64_t mtime = attr.st_mtim.tv_sec * kNsPerSecond + attr.st_mtim.tv_nsec;
+        const std::int64_t mtime_shown =
+            info.attributes.mtime_ns != 0 ? info.attributes.mtime_ns : info.stat.mtime * 1'000'000;
+        if (mtime_now) {
+          if (!just_made) request.mtime_ns = -1;  // made by this very call: its time is now
+        } else if (sets_mtime && mtime != mtime_shown) {
+          request.mtime_ns = mtime;
+        }
+        break;
+      }
+    }
+    if (const Err err = mount_.coherence().fetch_node(node, who, deadline); err != Err::kOk) return read_errno(err);
+  }
+  if (!request.mode && !request.uid && !request.gid && !request.mtime_ns) return 0;
+  if (const int error = refuse_early(kCallDeadline)) return error;
+  request.header.who = who;
+  request.node = node;
+  std::int64_t seq = 0;
+  NodeHooks hooks;
+  hooks.submitted = [&](std::int64_t number) {
+    seq = number;
+    mount_.announcements().add(number, {wire::ChangeKind::kAttributes, node, view_of(ino), {}});
+  };
+  hooks.answered = [this, node](const Answer<wire::NodeInfo>& answer) {
+    if (answer.ok()) mount_.coherence().absorb(answer.value, false);
+    if (answer.err == Err::kStaleNode) mount_.coherence().absorb_gone(node);
+  };
+  const auto answer = mount_.replica().set_attributes(std::move(request), left(deadline), std::move(hooks));
+  if (!answer.ok()) mount_.announcements().retract(seq);
+  return write_errno(answer.err, answer.sent);
+}
+
+void Writes::setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set, fuse_file_info* fi) {
+  if (answer_replay(req, replay_of(req, replay::FsCall::kSetattr, ino))) return;
+  const Credentials who = mount_.caller(req);
+  int error = 0;
+  if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
+    if (view_of(ino) != View::kData) return refuse(req, EISDIR, "truncate", ino, {}, "a directory");
+    if (attr->st_size < 0) return refuse(req, EINVAL, "truncate", ino, {}, "a negative size");
+    error = refuse_early(kCallDeadline);
+    const auto size = static_cast<std::uint64_t>(attr->st_size);
+    Handle* handle = fi != nullptr ? &handle_of(fi) : nullptr;
+    const bool by_handle = handle != nullptr && handle->file != nullptr && handle->intent.write;
+    if (error == 0) error = by_handle ? truncate_handle(*handle, size) : truncate_path(ino, size, who);
+    // The kernel sends the times along with a size: they are what a change of the data has anyway.
+    to_set &= ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW);
+  }
+  if (error == 0) error = change_attributes(ino, *attr, to_set, who);
+  if (error != 0) return refuse(req, error, "setattr", ino, {}, "not allowed, not there, or not possible now");
+  const Deadline deadline = within(kCallDeadline);
+  for (;;) {
+    {
+      const SharedLock lock(mount_.lock());
+      const Mount::Standing standing = mount_.standing(ino);
+      if (standing == Mount::Standing::kLimbo) {
+        fuse_reply_err(req, ESTALE);
+        return;
+      }
+      if (standing != Mount::Standing::kUnknown) return mount_.reply_attributes(req, ino);
+    }
+    if (const Err err = mount_.coherence().fetch_node(node_of(ino), who, deadline); err != Err::kOk) {
+      return refuse(req, read_errno(err), "setattr", ino, {}, err);
+    }
+  }
+}
+
+// --- extended attributes ---
+
+// "VERSION:DATA": the data becomes DATA if the version is VERSION. The kernel raises no MODIFY for it: not announced.
+int Writes::compare_and_set(Ino ino, std::string_view value, const Credentials& who) {
+  const std::size_t colon = value.find(':');
+  std::int32_t version = 0;
+  if (colon == std::string_view::npos || !parse_version(value.substr(0, colon), version)) return EINVAL;
+  if (view_of(ino) != View::kData) return EISDIR;
+  File alone(node_of(ino), mount_.data_max());
+  {
+    const FilePtr file = files_.find(alone.id);
+    if (file != nullptr) {
+      const std::lock_guard lock(file->mutex);
+      alone.node = file->node;
+    }
+  }
+  alone.edits.replace_all();
+  if (!alone.edits.write(0, value.substr(colon + 1))) return EFBIG;
+  const Publication result = publish(alone, alone.edits, who, version, /*announce=*/false, within(kCallDeadline));
+  return result.err == Err::kBadVersion && result.error == 0 ? EAGAIN : result.result();
+}
+
+void Writes::setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, std::size_t size, int) {
+  if (answer_replay(req, replay_of(req, replay::FsCall::kOtherChange, ino))) return;
+  const std::string_view key(name);
+  if (key != kExpect && key != kCas) {
+    const bool ours = key.starts_with("user.coord.");
+    return refuse(req, ours ? EPERM : ENOTSUP, "setxattr", ino, key, ours ? "read-only" : "no such attributes here");
+  }
+  const Credentials who = mount_.caller(req);
+  if (const int error = refuse_early(kCallDeadline)) {
+    return refuse(req, error, "setxattr", ino, key, "the replica takes no writes now");
+  }
+  bool just_made = false;
+  int error = view_of(ino) == View::kData ? settle_for_attributes(node_of(ino), who, false, just_made) : EISDIR;
+  if (error == 0 && key == kCas) error = compare_and_set(ino, {value, size}, who);
+  if (error == 0 && key == kExpect) {
+    std::int32_t version = 0;
+    const FilePtr file = files_.find(node_of(ino));
+    if (!parse_version({value, size}, version)) {
+      error = EINVAL;
+    } else if (file == nullptr) {
+      error = EBADF;  // means something to a file that is open for writing only
+    } else {
+      const std::lock_guard lock(file->mutex);
+      file->expect = version;
+    }
+  }
+  if (error != 0) return refuse(req, error, "setxattr", ino, key, "not a version, not that version, or not open");
+  fuse_reply_err(req, 0);
+}
+
+void Writes::removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
+  if (answer_replay(req, replay_of(req, replay::FsCall::kOtherChange, ino))) return;
+  const std::string_view key(name);
+  if (key == kExpect) {
+    if (const FilePtr file = files_.find(node_of(ino))) {
+      const std::lock_guard lock(file->mutex);
+      if (std::exchange(file->expect, std::nullopt)) {
+        fuse_reply_err(req, 0);
+        return;
+      }
+    }
+  }
+  const bool read_only = key.starts_with("user.coord.") && key != kExpect && key != kCas;
+  fuse_reply_err(req, read_only ? EPERM : ENODATA);
+}
+
+}  // namespace coord::fs

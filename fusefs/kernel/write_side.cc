@@ -1,0 +1,211 @@
+#include "fusefs/kernel/write_side.h"
+
+#include <cerrno>
+#include <chrono>
+
+#include "common/base/log.h"
+#include "fusefs/ops/errno_map.h"
+
+namespace coord::fs {
+
+std::unique_ptr<WriteSide> make_write_side(Mount& mount) { return std::make_unique<Writes>(mount); }
+
+Writes::Writes(Mount& mount)
+    : mount_(mount), files_([&mount] { return mount.data_max(); }), background_([this] { background(); }) {}
+
+Writes::~Writes() {
+  {
+    const std::lock_guard lock(stop_mutex_);
+    stop_ = true;
+  }
+  stop_changed_.notify_all();
+  background_.join();
+}
+
+void Writes::refuse(fuse_req_t req, int error, const char* call, Ino ino, std::string_view name, std::string_view why) {
+  log::info("fuse", "refused call={} ino={} name=\"{}\" uid={} errno={} why=\"{}\"", call, ino, name,
+            fuse_req_ctx(req)->uid, error, why);
+  fuse_reply_err(req, error);
+}
+
+void Writes::refuse(fuse_req_t req, int error, const char* call, Ino ino, std::string_view name, Err err) {
+  refuse(req, error, call, ino, name, error_text(err));
+}
+
+int Writes::refuse_early(Millis wait) {
+  const Err err = wait.count() == 0 ? (!mount_.replica().writable()     ? Err::kOperationTimeout
+                                       : mount_.replica().disk_full() ? Err::kNoSpace
+                                                                      : Err::kOk)
+                                    : mount_.replica().ready_to_write(wait);
+  return write_errno(err, /*sent=*/false);
+}
+
+std::optional<replay::Match> Writes::replay_of(fuse_req_t req, replay::FsCall call, Ino ino, const char* name,
+                                               Ino new_parent, const char* new_name) {
+  return mount_.replayer().match(fuse_req_ctx(req)->pid, call, ino, name, new_parent, new_name);
+}
+
+bool Writes::answer_replay(fuse_req_t req, const std::optional<replay::Match>& match) {
+  if (!match) return false;
+  switch (match->say) {
+    case replay::Say::kNode:
+      mount_.reply_replay_entry(req, match->ino);
+      return true;
+    case replay::Say::kCurrent: {
+      const SharedLock lock(mount_.lock());
+      if (mount_.standing(match->ino) == Mount::Standing::kUnknown) {
+        fuse_reply_err(req, EAGAIN);
+      } else {
+        mount_.reply_attributes(req, match->ino);
+      }
+      return true;
+    }
+    case replay::Say::kDone:
+      fuse_reply_err(req, 0);
+      return true;
+    case replay::Say::kAbsent:
+      fuse_reply_err(req, ENOENT);
+      return true;
+    case replay::Say::kHandle:
+    case replay::Say::kRefuse:
+      fuse_reply_err(req, EAGAIN);
+      return true;
+  }
+  return false;
+}
+
+void Writes::pin_record(const wire::NodeInfo& made) {
+  const ExclusiveLock lock(mount_.lock());
+  CachedNode& node = mount_.cache().ensure(made.id);
+  // What it was, should it never come to be: the last attributes of an inode that the kernel knows.
+  if (node.info.id == NodeId{}) node.info = made;
+  mount_.cache().pin(made.id);
+}
+
+// --- hooks ---
+
+std::optional<Pending> Writes::pending(NodeId node) const {
+  const FilePtr file = files_.find(node);
+  if (file == nullptr) return std::nullopt;
+  const std::lock_guard lock(file->mutex);
+  if (!file->pending() || file->phase == File::Phase::kGone) return std::nullopt;
+  std::size_t base = 0;
+  if (file->in_flight) {
+    base = file->flight.size(file->flight_base);
+  } else if (const CachedNode* cached = mount_.cache().find(file->node)) {
+    base = static_cast<std::size_t>(cached->info.stat.data_length);
+  }
+  return Pending{file->edits.size(base), file->mtime_ns};
+}
+
+namespace {
+
+// The File's node as the read side may show it. Its mutex and the coherence lock are held.
+std::optional<wire::NodeInfo> deferred_info(const File& file, const NodeCache& cache) {
+  if (file.phase == File::Phase::kLive) {
+    if (file.node == file.id) return std::nullopt;
+    const CachedNode* other = cache.current(file.node);
+    if (other == nullptr) return std::nullopt;
+    wire::NodeInfo info = other->info;
+    info.id = file.id;
+    return info;
+  }
+  if (file.made.id != file.id) return std::nullopt;
+  wire::NodeInfo info = file.made;
+  info.stat.data_length = static_cast<std::int32_t>(file.edits.size(file.flight.size(0)));
+  return info;
+}
+
+}  // namespace
+
+std::optional<wire::NodeInfo> Writes::deferred(NodeId parent, std::string_view znode_name) const {
+  const FilePtr file = files_.deferred(parent, znode_name);
+  if (file == nullptr) return std::nullopt;
+  const std::lock_guard lock(file->mutex);
+  if (file->phase != File::Phase::kDeferred) return std::nullopt;
+  return deferred_info(*file, mount_.cache());
+}
+
+std::optional<wire::NodeInfo> Writes::deferred(NodeId id) const {
+  const FilePtr file = files_.find(id);
+  if (file == nullptr) return std::nullopt;
+  const std::lock_guard lock(file->mutex);
+  return deferred_info(*file, mount_.cache());
+}
+
+std::vector<wire::NodeInfo> Writes::deferred_in(NodeId parent) const {
+  std::vector<wire::NodeInfo> out;
+  for (const FilePtr& file : files_.deferred_in(parent)) {
+    const std::lock_guard lock(file->mutex);
+    if (file->phase != File::Phase::kDeferred) continue;
+    if (auto info = deferred_info(*file, mount_.cache())) out.push_back(std::move(*info));
+  }
+  return out;
+}
+
+// Nothing to keep here: commits find out by their version check, ephemerals by the answer to their deletion.
+void Writes::on_change(const wire::ChangeEvent& event) { static_cast<void>(event); }
+
+void Writes::on_link(Link state) {
+  const SessionId session = mount_.replica().session();
+  for (const FilePtr& file : files_.all()) {
+    const std::lock_guard lock(file->mutex);
+    if (file->session.value == 0) continue;
+    switch (state) {
+      case Link::kAway:
+        break;
+      case Link::kSuspect:
+        file->fenced = true;
+        break;
+      case Link::kBack:
+      case Link::kNew:
+        file->fenced = file->session != session;
+        if (!file->fenced) break;
+        file->drop_at_release = false;  // it ended with its session
+        log::warn("fuse", "fenced node={} reason=session_lost", file->node.value);
+        break;
+    }
+  }
+}
+
+void Writes::drain(Millis limit) {
+  const Deadline deadline = within(limit);
+  for (const FilePtr& file : files_.all()) {
+    Credentials who;
+    {
+      const std::lock_guard lock(file->mutex);
+      if (file->handles.empty() || (file->edits.empty() && file->phase != File::Phase::kDeferred)) continue;
+      who = file->handles.front()->who;
+    }
+    if (std::chrono::steady_clock::now() >= deadline) {
+      log::error("fuse", "uncommitted writes are lost node={} reason=unmount", file->node.value);
+      continue;
+    }
+    commit(file, who, CommitWhy::kDrain);  // says why, if it fails
+  }
+}
+
+// --- names that wait to be created ---
+
+void Writes::background() {
+  std::unique_lock lock(stop_mutex_);
+  while (!stop_changed_.wait_for(lock, kBackgroundTick, [this] { return stop_; })) {
+    lock.unlock();
+    create_overdue();
+    lock.lock();
+  }
+}
+
+void Writes::create_overdue() {
+  const auto now = std::chrono::steady_clock::now();
+  for (const FilePtr& file : files_.all_deferred()) {
+    {
+      const std::lock_guard lock(file->mutex);
+      if (file->phase != File::Phase::kDeferred || file->in_flight || now - file->made_at < kDeferredMax) continue;
+    }
+    if (!mount_.replica().writable()) return;
+    create_now(file);
+  }
+}
+
+}  // namespace coord::fs
