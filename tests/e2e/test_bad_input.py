@@ -162,7 +162,7 @@ def test_data_directory_with_garbage(t):
         os.makedirs(data)
         with open(os.path.join(data, name), "wb") as f:
             f.write(content)
-        refuses_data(t, data, ["not", "foreign", "invalid", "version", "corrupt", "damaged"], "%s of %d bytes" % (
+        refuses_data(t, data, ["not a", "something else", "foreign", "invalid", "corrupt", "damaged"], "%s of %d bytes" % (
             name, len(content)))
 
 

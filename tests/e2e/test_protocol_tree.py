@@ -342,3 +342,57 @@ def test_deep_and_long_paths(t):
     c.create("/%s" % name)
     equal(c.stat("/" + name).version, 0, "a component of 5000 bytes")
     c.delete("/" + name)
+
+
+def reaper(t):
+    return protocol.replica(t, **{"znode.container.checkIntervalMs": 100})
+
+
+def test_containers_are_reaped(t):
+    """Section 6: without children and with creates > 0; a normal delete with its events; a fresh one stays."""
+    c = zk.Raw(reaper(t))
+    for name in ("used", "fresh", "busy"):
+        c.ok(zk.CREATE_CONTAINER, create_body("/" + name, flags=zk.CONTAINER))
+    c.create("/flags4", flags=zk.CONTAINER)
+    for name in ("used", "busy", "flags4"):
+        c.create("/%s/child" % name)
+    check(c.stat("/used", watch=True) is not None, "there")
+    c.delete("/used/child")
+    c.delete("/flags4/child")
+    until(lambda: c.stat("/used") is None, 5, "a used, empty container goes")
+    equal([(e.type, e.path) for e in c.early], [(zk.DELETED, "/used")], "its watch fires")
+    check(c.stat("/fresh") is not None and c.stat("/busy") is not None, "fresh and busy ones stay")
+    check(c.stat("/flags4") is not None, "op 1 with flags 4 makes a plain persistent node")
+
+
+def test_ttl_nodes_are_reaped(t):
+    """18.22: the clock restarts on setData of the node only; not while there are children."""
+    c = zk.Raw(reaper(t))
+    for name, ttl in (("short", 1), ("long", 3_600_000), ("parent", 1000), ("touched", 600)):
+        c.ok(zk.CREATE_TTL, ttl_body("/" + name, ttl))
+        if name == "parent":
+            c.create("/parent/child")
+    begun = c.stat("/touched").mtime
+    until(lambda: c.stat("/short") is None, 5, "an expired TTL node goes")
+    while True:
+        stat = c.set("/touched", b"x")
+        if stat.mtime - begun > 1500:
+            break
+    check(c.stat("/long") is not None, "one that is not due stays")
+    check(c.stat("/parent") is None or c.stat("/parent/child") is not None, "one with children stays")
+    until(lambda: c.stat("/touched") is None, 10, "its time runs from the last set")
+    c.delete("/parent/child")
+    until(lambda: c.stat("/parent") is None, 5, "the parent goes when its last child has gone")
+
+
+def test_reaping_survives_restart(t):
+    r = reaper(t)
+    c = zk.Raw(r)
+    c.ok(zk.CREATE_CONTAINER, create_body("/c", flags=zk.CONTAINER))
+    c.ok(zk.CREATE_TTL, ttl_body("/t", 1000))
+    c.create("/c/child")
+    r.kill9()
+    r.restart()
+    c = zk.Raw(r)
+    c.delete("/c/child")
+    until(lambda: c.stat("/c") is None and c.stat("/t") is None, 10, "container and TTL node go after a restart")
