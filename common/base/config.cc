@@ -44,7 +44,10 @@ std::optional<std::uint32_t> hex4(std::string_view digits) {
   std::uint32_t c = 0;
   for (std::size_t i = 0; i < 4; ++i) {
     const char d = digits[i];
-    const int v = d >= '0' && d <= '9' ? d - '0' : d >= 'a' && d <= 'f' ? d - 'a' + 10 : d >= 'A' && d <= 'F' ? d - 'A' + 10 : -1;
+    const int v = d >= '0' && d <= '9'   ? d - '0'
+                  : d >= 'a' && d <= 'f' ? d - 'a' + 10
+                  : d >= 'A' && d <= 'F' ? d - 'A' + 10
+                                         : -1;
     if (v < 0) return std::nullopt;
     c = c * 16 + static_cast<std::uint32_t>(v);
   }

@@ -27,8 +27,9 @@ Result<std::string> wait_for(Client& client, wire::Op op, std::string body, Subm
   };
   const auto promise = std::make_shared<std::promise<Answer>>();
   std::future<Answer> future = promise->get_future();
-  client.submit(op, std::move(body), std::move(how),
-                [promise](const Reply& reply) { promise->set_value({reply.err, std::string(reply.body)}); });
+  client.submit(op, std::move(body), std::move(how), [promise](const Reply& reply) {
+    promise->set_value({reply.err, std::string(reply.body)});
+  });
   Answer answer;
   try {
     answer = future.get();
@@ -70,8 +71,8 @@ Result<std::string> Blocking::call(wire::Op op, std::string body) {
   return wait_for(client_, op, std::move(body), within(deadline_));
 }
 
-Result<std::string> Blocking::create(std::string_view path, std::optional<std::string_view> data,
-                                     wire::CreateMode mode, const Acl& acl, std::int64_t ttl_ms, Stat* stat) {
+Result<std::string> Blocking::create(std::string_view path, std::optional<std::string_view> data, wire::CreateMode mode,
+                                     const Acl& acl, std::int64_t ttl_ms, Stat* stat) {
   wire::Op op = stat != nullptr ? wire::Op::kCreate2 : wire::Op::kCreate;
   if (mode == wire::CreateMode::kContainer) op = wire::Op::kCreateContainer;
   if (is_ttl(mode)) op = wire::Op::kCreateTtl;

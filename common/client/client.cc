@@ -326,7 +326,8 @@ void ClientImpl::link_frame(std::string_view payload) {
   Incoming in = session_.receive(payload, now());
   last_zxid_.store(session_.last_zxid(), std::memory_order_relaxed);
   if (in.kind == Incoming::Kind::kBroken) {
-    log::warn("client", "dropping the connection server={} why={}", name_of(options_.target.servers[next_server_]), in.why);
+    log::warn("client", "dropping the connection server={} why={}", name_of(options_.target.servers[next_server_]),
+              in.why);
     link_->close(std::move(in.why));
     return;
   }

@@ -128,8 +128,7 @@ void Link::resolve(const Server& server) {
     connect_next(0);
     end_operation();
   };
-  const auto work = [resolution = resolution_, finish, resolving = resolving_, host = server.host,
-                     port = server.port] {
+  const auto work = [resolution = resolution_, finish, resolving = resolving_, host = server.host, port = server.port] {
     std::string error;
     std::vector<Endpoint> endpoints = look_up(host, port, error);
     --*resolving;

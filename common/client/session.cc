@@ -18,7 +18,10 @@ Millis Backoff::next() {
 }
 
 Session::Session(Settings settings)
-    : settings_(std::move(settings)), session_(settings_.session), password_(settings_.password), xid_(settings_.last_xid) {
+    : settings_(std::move(settings)),
+      session_(settings_.session),
+      password_(settings_.password),
+      xid_(settings_.last_xid) {
   password_.resize(wire::kPasswordSize, '\0');
 }
 

@@ -27,9 +27,9 @@ namespace coord::client {
 using Instant = std::chrono::steady_clock::time_point;
 using Millis = std::chrono::milliseconds;
 
-inline constexpr std::size_t kRequestsMax = 1'000'000;        // queued and in flight; above it: kConnectionLoss, not sent
-inline constexpr std::size_t kWriteBatchMax = 4 << 20;        // bytes after which take_output() ends a batch
-inline constexpr std::int32_t kReplyBytesMax = 1 << 30;       // a longer frame is taken for garbage
+inline constexpr std::size_t kRequestsMax = 1'000'000;   // queued and in flight; above it: kConnectionLoss, not sent
+inline constexpr std::size_t kWriteBatchMax = 4 << 20;   // bytes after which take_output() ends a batch
+inline constexpr std::int32_t kReplyBytesMax = 1 << 30;  // a longer frame is taken for garbage
 
 struct Request {
   wire::Op op = wire::Op::kPing;
@@ -172,7 +172,7 @@ class Session {
   std::deque<Pending> control_;  // authentication and watches, to be sent first on this connection
   std::deque<Pending> queue_;
   std::deque<Pending> in_flight_;
-  std::deque<Pending> auths_;  // in flight; servers may answer them out of order with the others
+  std::deque<Pending> auths_;             // in flight; servers may answer them out of order with the others
   std::vector<std::string> credentials_;  // bodies of auth requests that succeeded: repeated on each connection
   WatchRegistry watches_;
 };

@@ -37,7 +37,8 @@ auto* find_owner(Entries& acl) {
 
 template <class Entries>
 auto* find_group(Entries& acl) {
-  const auto it = std::find_if(acl.begin(), acl.end(), [](const AclEntry& entry) { return group_of(entry).has_value(); });
+  const auto it =
+      std::find_if(acl.begin(), acl.end(), [](const AclEntry& entry) { return group_of(entry).has_value(); });
   return it == acl.end() ? nullptr : &*it;
 }
 
@@ -59,9 +60,8 @@ std::int32_t granted_to_anybody(const Acl& acl) {
 }
 
 bool has_foreign(const Acl& acl) {
-  return std::any_of(acl.begin(), acl.end(), [](const AclEntry& entry) {
-    return entry.id.scheme != "unix" && entry.id.scheme != "world";
-  });
+  return std::any_of(acl.begin(), acl.end(),
+                     [](const AclEntry& entry) { return entry.id.scheme != "unix" && entry.id.scheme != "world"; });
 }
 
 bool has_unix(const Acl& acl) {
@@ -192,7 +192,8 @@ void apply_mode_and_owner(Acl& acl, Attributes& attributes, std::optional<std::u
   attributes.exec = static_cast<std::uint16_t>(after.mode & kExecBits);
   // Only x of a file has changed: that is not in the ACL.
   const std::uint32_t rw = 0666;
-  if (!directory && after.uid == before.uid && after.gid == before.gid && ((after.mode ^ before.mode) & rw) == 0) return;
+  if (!directory && after.uid == before.uid && after.gid == before.gid && ((after.mode ^ before.mode) & rw) == 0)
+    return;
 
   // The entries of owner and group are made where they are missing, from what the node showed until now.
   if (find_group(acl) == nullptr) {

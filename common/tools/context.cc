@@ -15,7 +15,7 @@ namespace coord::tools {
 namespace {
 
 constexpr std::chrono::milliseconds kCloseLimit{1000};
-constexpr std::size_t kRequestOverhead = 512;  // header, flags and ACL beside path and data
+constexpr std::size_t kRequestOverhead = 512;       // header, flags and ACL beside path and data
 constexpr std::string_view kPermLetters = "rwcda";  // bit 0 to bit 4
 
 std::string local_time(std::int64_t ms) {
@@ -42,8 +42,7 @@ int complain(int code, std::string_view message) {
 
 int complain(std::string_view path, Err err) {
   const bool nobody = err == Err::kConnectionLoss || err == Err::kOperationTimeout || err == Err::kSessionExpired;
-  return complain(nobody ? kNoServer : kRefused,
-                  fmt::format("{}: {} ({})", path, error_text(err), error_name(err)));
+  return complain(nobody ? kNoServer : kRefused, fmt::format("{}: {} ({})", path, error_text(err), error_name(err)));
 }
 
 int Context::connect() {
@@ -53,11 +52,13 @@ int Context::connect() {
   options.target = std::move(*target);
   client = client::Client::create(options);
   if (!client->wait_connected(timeout())) {
-    return complain(kNoServer, fmt::format("no server answered within {} ms; tried {}", timeout_ms, client->what_was_tried()));
+    return complain(kNoServer,
+                    fmt::format("no server answered within {} ms; tried {}", timeout_ms, client->what_was_tried()));
   }
   for (const std::string& entry : auth) {
     const std::size_t colon = entry.find(':');
-    if (colon == std::string::npos) return complain(kUsage, "--auth: expected SCHEME:CREDENTIAL, found \"" + entry + "\"");
+    if (colon == std::string::npos)
+      return complain(kUsage, "--auth: expected SCHEME:CREDENTIAL, found \"" + entry + "\"");
     const auto done = blocking().auth(entry.substr(0, colon), entry.substr(colon + 1));
     if (!done) return complain("--auth " + entry.substr(0, colon), done.error());
   }
@@ -83,15 +84,17 @@ std::string data_argument(const std::string& text) {
 
 bool check_path(std::string_view path) {
   if (valid_path(path)) return true;
-  complain(kRefused, fmt::format("{}: not a valid node path (absolute, no empty, \".\" or \"..\" component, no trailing "
-                                 "slash, no control characters)",
-                                 path));
+  complain(kRefused,
+           fmt::format("{}: not a valid node path (absolute, no empty, \".\" or \"..\" component, no trailing "
+                       "slash, no control characters)",
+                       path));
   return false;
 }
 
 bool check_size(std::string_view path, std::size_t data_size) {
   if (path.size() + data_size + kRequestOverhead <= static_cast<std::size_t>(wire::kFrameSizeMax)) return true;
-  complain(kRefused, fmt::format("{}: too much data: a request has at most {} bytes in all", path, wire::kFrameSizeMax));
+  complain(kRefused,
+           fmt::format("{}: too much data: a request has at most {} bytes in all", path, wire::kFrameSizeMax));
   return false;
 }
 

@@ -15,7 +15,7 @@ namespace coord::tools {
 
 enum Exit : int {
   kDone = 0,
-  kRefused = 1,   // the operation was refused; the message names path and reason
+  kRefused = 1,  // the operation was refused; the message names path and reason
   kUsage = 2,
   kNoServer = 3,  // nobody answered; the message says what was tried
 };

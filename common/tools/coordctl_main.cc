@@ -51,8 +51,9 @@ void add_create(CLI::App& app, Arguments& a, Context& context, int& code) {
   CLI::App* c = app.add_subcommand("create", "Create a node and print its path");
   c->add_option("PATH", a.create.path, "Path of the node; with --seq the part before the number")->required();
   CLI::Option* data = c->add_option("DATA", a.text, "Its data; `-`: from standard input; absent: null");
-  CLI::Option* ephemeral = c->add_flag("-e,--ephemeral", a.create.ephemeral,
-                                       "The node lives until coordctl is interrupted (or killed, and its session has expired)");
+  CLI::Option* ephemeral =
+      c->add_flag("-e,--ephemeral", a.create.ephemeral,
+                  "The node lives until coordctl is interrupted (or killed, and its session has expired)");
   CLI::Option* seq = c->add_flag("-s,--seq", a.create.sequential, "Append the next number of the parent, ten digits");
   CLI::Option* container =
       c->add_flag("--container", a.create.container, "The server removes the node after its last child");
@@ -147,6 +148,7 @@ int main(int argc, char** argv) {
   CLI::App app(kDescription, "coordctl");
   app.footer(kFooter);
   app.require_subcommand(1);
+  app.fallthrough();  // --server may stand behind the command too
   app.set_version_flag("--version", std::string("coordctl ") + coord::kVersion);
   app.add_option("--server", context.server, "unix:/path/to/socket[,...] or host:port,host:port[/chroot]")
       ->capture_default_str()
@@ -155,7 +157,8 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{86'400'000}))
       ->type_name("MS");
-  app.add_option("--auth", context.auth, "SCHEME:CREDENTIAL to authenticate with, for example digest:user:password; repeatable")
+  app.add_option("--auth", context.auth,
+                 "SCHEME:CREDENTIAL to authenticate with, for example digest:user:password; repeatable")
       ->type_size(1)
       ->allow_extra_args(false);
   add_create(app, arguments, context, code);
@@ -168,6 +171,11 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& e) {
     return app.exit(e);
   } catch (const CLI::Error& e) {
+    const std::vector<std::string> unknown = app.remaining();
+    if (app.get_subcommands().empty() && !unknown.empty()) {
+      return coord::tools::complain(coord::tools::kUsage,
+                                    "unknown command or option \"" + unknown.front() + "\"; see --help");
+    }
     app.exit(e);
     return coord::tools::kUsage;
   }

@@ -28,7 +28,8 @@ Result<Words, Fault> split(std::string_view line) {
         for (;; ++i) {
           if (i == line.size()) return fail(Fault{"a double quote that is not closed"});
           if (line[i] == '"') break;
-          if (line[i] == '\\' && i + 1 < line.size() && std::string_view("\"\\n").find(line[i + 1]) != std::string_view::npos) {
+          if (line[i] == '\\' && i + 1 < line.size() &&
+              std::string_view("\"\\n").find(line[i + 1]) != std::string_view::npos) {
             ++i;
             word.push_back(line[i] == 'n' ? '\n' : line[i]);
           } else {
@@ -76,7 +77,8 @@ Result<MultiOp, Fault> parse_words(const Words& words) {
   for (const Form& f : kForms) {
     if (f.name == words[0]) form = &f;
   }
-  if (form == nullptr) return fail(Fault{"unknown operation \"" + words[0] + "\": expected create, set, delete or check"});
+  if (form == nullptr)
+    return fail(Fault{"unknown operation \"" + words[0] + "\": expected create, set, delete or check"});
   const std::size_t arguments = words.size() - 1;
   if (arguments < form->least || arguments > form->most) return fail(Fault{"expected " + std::string(form->usage)});
   MultiOp op;

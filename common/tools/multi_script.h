@@ -2,8 +2,9 @@
 //
 //   create PATH [DATA]      set PATH DATA [VERSION]      delete PATH [VERSION]      check PATH VERSION
 //
-// Words are separated by blanks. Quotes as in a shell: '...' keeps everything, "..." knows \" \\ and \n, and a backslash
-// outside quotes keeps the next character. '#' at the beginning of a word starts a comment. Without DATA: null.
+// Words are separated by blanks. Quotes as in a shell: '...' keeps everything, "..." knows \" \\ and \n, and a
+// backslash outside quotes keeps the next character. '#' at the beginning of a word starts a comment. Without DATA:
+// null.
 #pragma once
 
 #include <cstdint>

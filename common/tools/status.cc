@@ -101,7 +101,8 @@ Result<std::string, Fault> ask(const client::Server& server, std::string_view wo
 
 std::string name_of(const client::Server& server) {
   if (!server.unix_path.empty()) return "unix:" + server.unix_path;
-  return server.host + ":" + std::to_string(server.port);
+  const bool ipv6 = server.host.find(':') != std::string::npos;
+  return (ipv6 ? "[" + server.host + "]" : server.host) + ":" + std::to_string(server.port);
 }
 
 void print_session(Context& context) {

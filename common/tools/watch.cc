@@ -11,11 +11,16 @@ namespace {
 
 const char* word(WatchType type) {
   switch (type) {
-    case WatchType::kCreated: return "created";
-    case WatchType::kDeleted: return "deleted";
-    case WatchType::kDataChanged: return "changed";
-    case WatchType::kChildrenChanged: return "children";
-    case WatchType::kNone: break;
+    case WatchType::kCreated:
+      return "created";
+    case WatchType::kDeleted:
+      return "deleted";
+    case WatchType::kDataChanged:
+      return "changed";
+    case WatchType::kChildrenChanged:
+      return "children";
+    case WatchType::kNone:
+      break;
   }
   return "unknown";
 }

@@ -9,8 +9,8 @@ namespace {
 
 constexpr std::size_t kNodeIdSize = 8;
 constexpr std::size_t kNodeInfoMin = 8 + 8 + 4 + (1 + 2 + 8) + 68 + 4 + 1 + 1;
-constexpr std::int32_t kResumeMax = 10'000;       // ids in one ResumeRequest, elements in its reply
-constexpr std::uint16_t kExecBits = 01111;        // Attributes.exec
+constexpr std::int32_t kResumeMax = 10'000;  // ids in one ResumeRequest, elements in its reply
+constexpr std::uint16_t kExecBits = 01111;   // Attributes.exec
 
 template <class T>
 void reserve_justified(std::vector<T>& out, const Reader& r, std::int32_t count, std::size_t min_size) {

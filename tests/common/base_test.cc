@@ -27,7 +27,8 @@ TEST(Config, FaultsNameFileAndLine) {
   EXPECT_EQ(message_of("# x\na=1\nb=\\"), "zoo.cfg:3: the file ends after a backslash");
   EXPECT_EQ(message_of("a=\\u12"), "zoo.cfg:1: \\u must be followed by four hex digits of a character");
   EXPECT_EQ(message_of("a=\\ud800"), "zoo.cfg:1: \\u must be followed by four hex digits of a character");
-  EXPECT_EQ(message_of(std::string_view("a=1\nb=\0x\n", 9)), "zoo.cfg:2: a control character, which no setting can contain");
+  EXPECT_EQ(message_of(std::string_view("a=1\nb=\0x\n", 9)),
+            "zoo.cfg:2: a control character, which no setting can contain");
 }
 
 TEST(Config, TheLineOfAContinuedEntryIsItsFirst) {
@@ -84,8 +85,9 @@ TEST(Crc32c, Rfc3720Vectors) {
   std::iota(up.begin(), up.end(), '\0');
   EXPECT_EQ(crc32c(up), 0x46dd794eu);
   EXPECT_EQ(crc32c(std::string(up.rbegin(), up.rend())), 0x113fdb5cu);
-  const unsigned char read_command[48] = {0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,    0, 0, 0, 0x14, 0, 0, 0, 0, 0, 0x04, 0,
-                                          0,    0,    0, 0x14, 0, 0, 0, 0x18, 0x28, 0, 0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0, 0, 0, 0, 0};
+  const unsigned char read_command[48] = {0x01, 0xc0, 0, 0, 0, 0, 0,    0, 0,    0, 0, 0,    0, 0, 0, 0,
+                                          0x14, 0,    0, 0, 0, 0, 0x04, 0, 0,    0, 0, 0x14, 0, 0, 0, 0x18,
+                                          0x28, 0,    0, 0, 0, 0, 0,    0, 0x02, 0, 0, 0,    0, 0, 0, 0};
   EXPECT_EQ(crc32c(std::string_view(reinterpret_cast<const char*>(read_command), 48)), 0xd9963a56u);
   EXPECT_EQ(crc32c("123456789"), 0xe3069283u);
   EXPECT_EQ(crc32c(""), 0u);

@@ -1,9 +1,9 @@
 // The rules of a client session, without a socket: time and bytes are given.
-#include "common/client/session.h"
-
 #include <gtest/gtest.h>
 
 #include <numeric>
+
+#include "common/client/session.h"
 
 namespace coord::client {
 namespace {
@@ -11,7 +11,7 @@ namespace {
 using namespace std::chrono_literals;
 using wire::Op;
 
-const Instant kStart{} ;
+const Instant kStart{};
 
 struct Frame {
   std::int32_t xid = 0;
@@ -24,8 +24,8 @@ std::vector<Frame> frames_of(const std::string& bytes) {
   std::string_view rest = bytes;
   while (rest.size() >= 12) {
     const auto n = static_cast<std::size_t>(wire::load_be<std::int32_t>(rest.data()));
-    out.push_back({wire::load_be<std::int32_t>(rest.data() + 4), static_cast<Op>(wire::load_be<std::int32_t>(rest.data() + 8)),
-                   std::string(rest.substr(12, n - 8))});
+    out.push_back({wire::load_be<std::int32_t>(rest.data() + 4),
+                   static_cast<Op>(wire::load_be<std::int32_t>(rest.data() + 8)), std::string(rest.substr(12, n - 8))});
     rest.remove_prefix(4 + n);
   }
   EXPECT_TRUE(rest.empty());
@@ -237,7 +237,8 @@ TEST(SessionResend, RemembersThatItWasSentEarlier) {
   EXPECT_GT(whole, before);
   b.now += 6s;
   b.expire();
-  EXPECT_EQ(b.ended, (std::vector<Bench::Ended>{{"sent", Err::kOperationTimeout, true}, {"cut", Err::kOperationTimeout, false}}));
+  EXPECT_EQ(b.ended, (std::vector<Bench::Ended>{{"sent", Err::kOperationTimeout, true},
+                                                {"cut", Err::kOperationTimeout, false}}));
   b.connect();
   EXPECT_TRUE(b.bodies().empty());
 }
@@ -359,7 +360,8 @@ TEST(SessionExpiry, FailsEverythingAndStartsAnewIfAsked) {
     b.disconnect();
     b.submit("queued");
     EXPECT_EQ(b.connect(welcome(0, 0)), Session::Handshake::kExpired);
-    EXPECT_EQ(b.ended, (std::vector<Bench::Ended>{{"sent", Err::kSessionExpired, true}, {"queued", Err::kSessionExpired, false}}));
+    EXPECT_EQ(b.ended, (std::vector<Bench::Ended>{{"sent", Err::kSessionExpired, true},
+                                                  {"queued", Err::kSessionExpired, false}}));
     EXPECT_EQ(b.session.id(), 0);
     EXPECT_EQ(b.session.ended(), !renew);
     b.submit("after");
@@ -622,12 +624,11 @@ TEST(ParseTarget, Understands) {
 
 TEST(ParseTarget, NamesThePieceItCannotUnderstand) {
   const std::pair<const char*, const char*> cases[] = {
-      {"h:0", "\"h:0\""},        {"h:65536", "\"h:65536\""},   {"h:1,h:x", "\"h:x\""},
-      {"h:", "\"h:\""},          {":2181", "\":2181\""},       {"h:1,,h:2", "empty piece"},
-      {"h:1,", "empty"},         {"::1", "\"::1\""},           {"[::1", "\"[::1\""},
-      {"[::1]x", "\"[::1]x\""},  {"unix:", "\"unix:\""},       {"unix:/a,h:1", "\"h:1\""},
-      {"h:1,unix:x", "unix:x"},  {"h:1/a//b", "\"/a//b\""},    {"h:1/a/", "\"/a/\""},
-      {"a b:1", "\"a b:1\""},    {"", "no server"},            {"h:1 ", "\"h:1 \""},
+      {"h:0", "\"h:0\""},       {"h:65536", "\"h:65536\""},  {"h:1,h:x", "\"h:x\""}, {"h:", "\"h:\""},
+      {":2181", "\":2181\""},   {"h:1,,h:2", "empty piece"}, {"h:1,", "empty"},      {"::1", "\"::1\""},
+      {"[::1", "\"[::1\""},     {"[::1]x", "\"[::1]x\""},    {"unix:", "\"unix:\""}, {"unix:/a,h:1", "\"h:1\""},
+      {"h:1,unix:x", "unix:x"}, {"h:1/a//b", "\"/a//b\""},   {"h:1/a/", "\"/a/\""},  {"a b:1", "\"a b:1\""},
+      {"", "no server"},        {"h:1 ", "\"h:1 \""},
   };
   for (const auto& [text, piece] : cases) {
     const auto target = parse_target(text);

@@ -75,10 +75,14 @@ class Log {
 
 std::string word(SessionEvent event) {
   switch (event) {
-    case SessionEvent::kConnected: return "connected";
-    case SessionEvent::kReconnected: return "reconnected";
-    case SessionEvent::kDisconnected: return "disconnected";
-    case SessionEvent::kExpired: return "expired";
+    case SessionEvent::kConnected:
+      return "connected";
+    case SessionEvent::kReconnected:
+      return "reconnected";
+    case SessionEvent::kDisconnected:
+      return "disconnected";
+    case SessionEvent::kExpired:
+      return "expired";
   }
   return "?";
 }
@@ -339,7 +343,8 @@ TEST(Client, ArmsWatchesAgain) {
   EXPECT_EQ(wire::read_strings(r), std::vector<std::string>{"/dir"});
   c.event(WatchType::kChildrenChanged, "/dir", -1);
   c.reply(rearm.xid);
-  for (const char* expected : {"connected", "disconnected", "reconnected", "watch 4 /dir"}) EXPECT_EQ(s.log.next(), expected);
+  for (const char* expected : {"connected", "disconnected", "reconnected", "watch 4 /dir"})
+    EXPECT_EQ(s.log.next(), expected);
   c.close();
   c = s.server.accept_session(7);
   EXPECT_TRUE(c.silent(50));  // fired: nothing to arm
@@ -348,7 +353,7 @@ TEST(Client, ArmsWatchesAgain) {
 TEST(Client, ABadServerCostsTheConnectionOnly) {
   const std::function<void(FakeConnection&)> tricks[] = {
       [](FakeConnection& c) { c.reply(12345); },                                  // a wrong xid
-      [](FakeConnection& c) { c.raw("HTTP/1.1 400 Bad Request\r\n\r\n"); },        // a huge length
+      [](FakeConnection& c) { c.raw("HTTP/1.1 400 Bad Request\r\n\r\n"); },       // a huge length
       [](FakeConnection& c) { c.raw(std::string_view("\xff\xff\xff\xff", 4)); },  // a negative one
       [](FakeConnection& c) { c.raw(std::string(4, '\0')); },                     // an empty frame
       [](FakeConnection& c) { c.send("short"); },
@@ -461,7 +466,8 @@ TEST(Client, ChrootIsPutBeforeAndTakenOff) {
   FakeConnection c = s.server.accept_session(7);
   EXPECT_EQ(s.log.next(), "connected");
   Blocking blocking(client);
-  auto created = std::async(std::launch::async, [&] { return blocking.create("/a", "d", wire::CreateMode::kPersistent); });
+  auto created =
+      std::async(std::launch::async, [&] { return blocking.create("/a", "d", wire::CreateMode::kPersistent); });
   auto request = c.request();
   wire::Reader r(request.body);
   EXPECT_EQ(r.string(), "/app/x/a");
@@ -571,7 +577,7 @@ TEST(Client, DestructionEndsEveryRequestOnce) {
 TEST(Client, DestructionNeverHangs) {
   for (int i = 0; i < 3; ++i) {
     Rig s;
-    if (i == 0) s.server.stop_listening();                                     // backing off
+    if (i == 0) s.server.stop_listening();                                            // backing off
     if (i == 1) s.options.target.servers[0].host = "a.name.that.takes.long.invalid";  // looking up
     Client& client = s.start();
     auto future = ask(client, "a");

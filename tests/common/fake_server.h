@@ -22,14 +22,14 @@ class FakeConnection {
     wire::Op op = wire::Op::kPing;
     std::string body;
   };
-  std::string frame();                    // the next frame's payload
+  std::string frame();  // the next frame's payload
   wire::ConnectRequest connect_request();
-  Request request();                      // the next that is not a ping; pings are answered
-  bool at_end();                          // the client has closed (waits for bytes or the end)
-  bool silent(int ms);                    // nothing but pings (which are left unanswered) comes for so long
+  Request request();    // the next that is not a ping; pings are answered
+  bool at_end();        // the client has closed (waits for bytes or the end)
+  bool silent(int ms);  // nothing but pings (which are left unanswered) comes for so long
 
   void raw(std::string_view bytes);
-  void send(std::string_view payload);    // one frame
+  void send(std::string_view payload);  // one frame
   void welcome(std::int64_t session, std::int32_t timeout_ms = 4000);
   void reply(std::int32_t xid, Err err = Err::kOk, std::string_view body = {}, std::int64_t zxid = 1);
   void event(WatchType type, const std::string& path, std::int64_t zxid = 1);

@@ -1,8 +1,8 @@
-#include "common/model/path.h"
-
 #include <gtest/gtest.h>
 
 #include <string>
+
+#include "common/model/path.h"
 
 namespace coord {
 namespace {
@@ -47,8 +47,10 @@ TEST(ValidPath, Rule4NoNulAndNoEmptyComponent) {
 }
 
 TEST(ValidPath, Rule5NoDotComponents) {
-  for (const char* bad : {"/.", "/..", "/./a", "/../a", "/a/.", "/a/..", "/a/./b", "/a/../b"}) EXPECT_FALSE(valid_path(bad)) << bad;
-  for (const char* good : {"/...", "/..a", "/a..", "/.a", "/a.", "/a/...", "/a/.b/c.", "/a..b"}) EXPECT_TRUE(valid_path(good)) << good;
+  for (const char* bad : {"/.", "/..", "/./a", "/../a", "/a/.", "/a/..", "/a/./b", "/a/../b"})
+    EXPECT_FALSE(valid_path(bad)) << bad;
+  for (const char* good : {"/...", "/..a", "/a..", "/.a", "/a.", "/a/...", "/a/.b/c.", "/a..b"})
+    EXPECT_TRUE(valid_path(good)) << good;
 }
 
 // Every code point of the basic plane, against the ranges as the specification writes them.
@@ -70,16 +72,16 @@ TEST(ValidPath, FourByteSequencesAreRefused) {
 }
 
 TEST(ValidPath, MalformedUtf8IsRefused) {
-  for (const std::string_view bad : {
-           std::string_view("\x80"), std::string_view("\xbf"),                      // stray continuation
-           std::string_view("\xc3"), std::string_view("\xe2\x82"),                  // cut short
-           std::string_view("\xc3z"), std::string_view("\xe2z\x82"), std::string_view("\xe2\x82z"),
-           std::string_view("\xc0\xaf"), std::string_view("\xc1\xbf"),              // overlong two bytes
-           std::string_view("\xe0\x80\xaf"), std::string_view("\xe0\x9f\xbf"),      // overlong three bytes
-           std::string_view("\xed\xa0\x80"), std::string_view("\xed\xbf\xbf"),      // surrogates
-           std::string_view("\xed\xa0\xbd\xed\xb8\x80"),                            // CESU-8
-           std::string_view("\xf0\x9f\x98\x80"), std::string_view("\xf8\x88\x80\x80\x80"),
-           std::string_view("\xfe"), std::string_view("\xff")}) {
+  for (const std::string_view bad :
+       {std::string_view("\x80"), std::string_view("\xbf"),      // stray continuation
+        std::string_view("\xc3"), std::string_view("\xe2\x82"),  // cut short
+        std::string_view("\xc3z"), std::string_view("\xe2z\x82"), std::string_view("\xe2\x82z"),
+        std::string_view("\xc0\xaf"), std::string_view("\xc1\xbf"),          // overlong two bytes
+        std::string_view("\xe0\x80\xaf"), std::string_view("\xe0\x9f\xbf"),  // overlong three bytes
+        std::string_view("\xed\xa0\x80"), std::string_view("\xed\xbf\xbf"),  // surrogates
+        std::string_view("\xed\xa0\xbd\xed\xb8\x80"),                        // CESU-8
+        std::string_view("\xf0\x9f\x98\x80"), std::string_view("\xf8\x88\x80\x80\x80"), std::string_view("\xfe"),
+        std::string_view("\xff")}) {
     EXPECT_FALSE(valid_path("/" + std::string(bad)));
     EXPECT_FALSE(valid_path("/" + std::string(bad) + "/b"));
     EXPECT_FALSE(valid_name(bad));

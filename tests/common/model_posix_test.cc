@@ -1,10 +1,10 @@
 // The ACL as POSIX permission, compared with a second, literal implementation of acl(5) over random ACLs.
-#include "common/model/posix.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <random>
+
+#include "common/model/posix.h"
 
 namespace coord {
 namespace {
@@ -20,7 +20,9 @@ AclEntry u(std::uint32_t uid, std::int32_t perms) { return {perms, {"unix", "u:"
 AclEntry g(std::uint32_t gid, std::int32_t perms) { return {perms, {"unix", "g:" + std::to_string(gid)}}; }
 AclEntry world(std::int32_t perms) { return {perms, {"world", "anyone"}}; }
 AclEntry digest(std::int32_t perms) { return {perms, {"digest", "bob:hash"}}; }
-Credentials user(std::uint32_t uid, std::uint32_t gid, std::vector<std::uint32_t> groups = {}) { return {uid, gid, std::move(groups)}; }
+Credentials user(std::uint32_t uid, std::uint32_t gid, std::vector<std::uint32_t> groups = {}) {
+  return {uid, gid, std::move(groups)};
+}
 
 constexpr Attributes kFileAttributes{Shape::kFile, 0, 0};
 constexpr Attributes kDirAttributes{Shape::kDir, 0, 0};
@@ -120,9 +122,7 @@ TEST(PosixView, TheKernelsVerdictFromTheModeIsTheReplicas) {
     const bool directory = attributes.shape == Shape::kDir;
     const PosixView view = posix_view(acl, attributes, directory);
     const Credentials who = user(1 + pick(4), 10 + pick(4), {10 + pick(4)});
-    const unsigned shift = who.uid == view.uid                                        ? 6
-                           : who.gid == view.gid || who.groups[0] == view.gid ? 3
-                                                                                      : 0;
+    const unsigned shift = who.uid == view.uid ? 6 : who.gid == view.gid || who.groups[0] == view.gid ? 3 : 0;
     const std::uint32_t bits = (view.mode >> shift) & 7u;
     ASSERT_EQ(unix_allows(acl, who, kRead), (bits & 4) != 0) << i;
     ASSERT_EQ(unix_allows(acl, who, directory ? kCreate | kDelete : kWrite), (bits & 2) != 0) << i;
@@ -149,7 +149,8 @@ TEST(UnixAllows, RootIsAboveUnixAndWorldOnly) {
 }
 
 TEST(UnixAllows, ForeignAndMisspeltEntriesGiveNothing) {
-  for (const char* id : {"u:", "u:01", "u:+5", "u:-5", "u: 5", "u:5 ", "u:5x", "u:4294967301", "U:5", "5", "mask", ""}) {
+  for (const char* id :
+       {"u:", "u:01", "u:+5", "u:-5", "u: 5", "u:5 ", "u:5x", "u:4294967301", "U:5", "5", "mask", ""}) {
     EXPECT_FALSE(unix_allows({{kAll, {"unix", id}}}, user(5, 5), kAll)) << id;
   }
   EXPECT_FALSE(unix_allows({{kAll, {"world", "someone"}}}, user(5, 5), kAll));
@@ -292,8 +293,8 @@ TEST(ApplyModeAndOwner, ExecOfAFileIsNoChangeOfTheAcl) {
 }
 
 TEST(ApplyModeAndOwner, ForeignAndNamedEntriesStay) {
-  const Acl start{digest(kAll),     u(4, kRead), {kRead, {"unix", "mask"}}, u(5, kAll), g(6, kAll), g(7, kWrite),
-                  {3, {"ip", "::1"}}, world(kAll)};
+  const Acl start{digest(kAll), u(4, kRead),  {kRead, {"unix", "mask"}}, u(5, kAll),
+                  g(6, kAll),   g(7, kWrite), {3, {"ip", "::1"}},        world(kAll)};
   Acl acl = start;
   Attributes attributes = kFileAttributes;
   apply_mode_and_owner(acl, attributes, 0600, 50, 60);

@@ -1,8 +1,7 @@
 // Bounds of the codec: what a peer may claim and what it may make us do.
-#include "common/wire/codec.h"
-
 #include <gtest/gtest.h>
 
+#include "common/wire/codec.h"
 #include "common/wire/extension.h"
 #include "common/wire/protocol.h"
 
