@@ -252,3 +252,18 @@ def test_unix_socket_speaks_the_same(t):
     cursor = zk.Cursor(c.ok(zk.WHO_AM_I).body)
     ids = [(cursor.ustr(), cursor.ustr()) for _ in range(cursor.i32())]
     check(any(scheme == "unix" and "0" in user for scheme, user in ids), "whoAmI over the socket", ids)
+
+
+def test_client_that_leaves_before_the_answer(t):
+    """A client may go at any point of the handshake; nobody else notices."""
+    r = protocol.replica(t)
+    for unix in (True, False):
+        for linger in (False, True):
+            for _ in range(40):
+                c = zk.Raw(r, unix=unix, connect=False)
+                c.send_frame(c.connect_request(timeout=4000))
+                if linger:
+                    c.post(zk.CREATE, create_body("/left-", flags=zk.EPHEMERAL_SEQ))
+                c.close_socket()
+            check(zk.Raw(r, unix=unix).stat("/") is not None, "the server goes on serving")
+            check(r.running(), "coordd lives")
