@@ -165,6 +165,11 @@ bool ClientConn::request(std::string_view payload, std::vector<tree::Request>& w
   if (closed_) return false;
   if (op != Op::kAuth && op != Op::kSasl) last_active_ms_.store(Core::now_ms(), std::memory_order_relaxed);
   if (op == Op::kAuth) return authenticate(xid, body);
+  if (op == Op::kSasl) {
+    wire::Reader reader(body);
+    reader.buffer();
+    if (reader.failed()) return drop();
+  }
   if (tree::StateMachine::is_write(op, body) && op != Op::kCreateSession && op != Op::kDeleteContainer) {
     writes.push_back(make_request(xid, op, body));
     queue_.push_back(Pending{xid, op, true, {}, {}});
