@@ -369,7 +369,10 @@ int Guardian::run() {
     } else {
       attend();
       // A daemon that ended well but left its mount did not end because of an umount: somebody aborted the connection.
-      if (clear_mount() && !stopping_ && WIFEXITED(wait_status_) && ready_) wait_status_ = SIGABRT;
+      if (clear_mount() && !stopping_ && ready_ && wait_status_ == kExitUnmounted) {
+        say(LOG_ERR, "the mount's connection was aborted by somebody");
+        wait_status_ = kExitFailed << 8;
+      }
     }
     int status = 0;
     if (after_exit(wait_status_, ever_ready_, stopping_, status) == AfterExit::kStop) return finish(status);

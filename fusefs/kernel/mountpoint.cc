@@ -215,16 +215,16 @@ MountState mount_state(const std::string& path, milliseconds deadline) {
 
 Result<bool, Fault> prepare_mountpoint(const std::string& path) {
   // More than one dead predecessor may lie there, one over the other.
-  for (int layers = 0; mount_state(path) == MountState::kDead; ++layers) {
+  MountState state = mount_state(path);
+  for (int layers = 0; state == MountState::kDead; ++layers, state = mount_state(path)) {
     const auto entry = mount_at(path);
     auto gone = unmount_lazily(path, entry ? std::optional(entry->minor) : std::nullopt);
     if (!gone) return gone;
     if (layers == 16) return fail(Fault{"mount point " + path + ": dead mounts keep coming back"});
   }
   if (const auto entry = mount_at(path)) {
-    const bool hung = mount_state(path) == MountState::kHung;
     return fail(Fault{"mount point " + path + " is already mounted: " + described(*entry) +
-                      (hung ? ", which does not answer (umount -l takes it away)" : "")});
+                      (state == MountState::kHung ? ", which does not answer (umount -l takes it away)" : "")});
   }
   return check_directory(path);
 }

@@ -204,7 +204,9 @@ bool testing_child_main(int argc, char** argv, int& status) {
   auto heartbeat = Heartbeat::adopt(argc, argv);
   if (!heartbeat || argc < 5) return false;
   std::ofstream(std::string(argv[4]) + "/guardian") << ::getppid() << std::flush;
-  status = fake_daemon(*heartbeat, argv[3], argv[4]);
+  const std::string mode = argv[3];
+  status = mode.ends_with("-mount") ? mounting_daemon(*heartbeat, mode, argv[4])
+                                    : fake_daemon(*heartbeat, mode, argv[4]);
   return true;
 }
 
