@@ -128,7 +128,7 @@ class DataTree {
   void untrack(Node& node);  // and of one that goes
   void touch_parent(Node& parent, std::uint32_t creates, Zxid zxid);
   Result<bool, Fault> link_loaded();
-  Result<bool, Fault> track_loaded();
+  Result<bool, Fault> check_loaded() const;
 
   // quota_tree.cc
   void quota_created(const Node& node);

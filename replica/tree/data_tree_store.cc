@@ -60,7 +60,6 @@ Result<bool, Fault> DataTree::load_node(NodeId id, std::string_view record) {
     }
   } else {
     node = nodes_.add_unlinked(id);
-    if (node == nullptr) return broken(name_of(id), "there twice");
   }
   const auto head = decode_node(record, *node);
   if (!head) return broken(name_of(id), "cannot be decoded");
@@ -87,55 +86,49 @@ Result<bool, Fault> DataTree::load_counters(std::string_view record) {
 }
 
 Result<bool, Fault> DataTree::link_loaded() {
+  if (const Node* twice = nodes_.index_unlinked()) return broken(name_of(twice->id), "there twice");
+  Node* parent = &nodes_.root();  // records come in the order of ids, so that siblings are often neighbours
   for (const Unlinked& entry : loading_) {
-    Node* parent = nodes_.find(entry.parent);
-    const std::string parent_text = std::to_string(entry.parent.value);
-    if (parent == nullptr) return broken(name_of(entry.node->id), "its parent " + parent_text + " is not there");
-    if (!nodes_.attach(*entry.node, *parent)) {
-      return broken(name_of(entry.node->id), "its name is empty or taken in its parent " + parent_text);
+    Node& node = *entry.node;
+    const auto parent_text = [&] { return std::to_string(entry.parent.value); };
+    if (parent == nullptr || parent->id != entry.parent) parent = nodes_.find(entry.parent);
+    if (parent == nullptr) return broken(name_of(node.id), "its parent " + parent_text() + " is not there");
+    if (!nodes_.attach(node, *parent)) {
+      return broken(name_of(node.id), "its name is empty or taken in its parent " + parent_text());
     }
-    if (entry.node->id >= next_node_id_) return broken(name_of(entry.node->id), "above the counter of node ids");
+    if (node.id >= next_node_id_) return broken(name_of(node.id), "above the counter of node ids");
+    if (node.lifetime == Lifetime::kEphemeral && session(SessionId(node.owner_or_ttl)) == nullptr) {
+      return broken(name_of(node.id), "the session that owns it is not there");
+    }
+    track(node);
+    digest_ += node_hash(node);
   }
   return true;
 }
 
-// Also finds what hangs together in a circle, away from the root.
-Result<bool, Fault> DataTree::track_loaded() {
-  data_bytes_ = 0;
-  std::size_t reached = 0;
-  Node* node = &nodes_.root();
-  for (;;) {
-    ++reached;
-    if (node->lifetime == Lifetime::kEphemeral && session(SessionId(node->owner_or_ttl)) == nullptr) {
-      return broken(name_of(node->id), "the session that owns it is not there");
-    }
-    track(*node);
-    if (node->first_child != nullptr) {
-      node = node->first_child;
-      continue;
-    }
-    while (node->next_sibling == nullptr && node != &nodes_.root()) node = node->parent;
-    if (node == &nodes_.root()) break;
-    node = node->next_sibling;
-  }
-  if (reached == nodes_.size()) return true;
+// Is everything below the root? What is not hangs together in a circle, and going round one, ids cannot always fall: so
+// only nodes with a smaller id than their parent's, which only a rename can make, need to be followed upwards.
+Result<bool, Fault> DataTree::check_loaded() const {
   for (const Unlinked& entry : loading_) {
+    if (entry.node->id > entry.parent) continue;
     std::size_t steps = 0;
     const Node* above = entry.node;
-    while (above != &nodes_.root() && steps++ <= nodes_.size()) above = above->parent;
+    while (above != &nodes_.root() && ++steps < nodes_.size()) above = above->parent;
     if (above != &nodes_.root()) return broken(name_of(entry.node->id), "not below the root");
   }
-  COORD_CHECK_MSG(false, "more nodes than can be reached, yet all are below the root");
   return true;
 }
 
 Result<bool, Fault> DataTree::finish_load(Zxid tree_durable) {
+  // What stands there from the start: the reserved nodes, now with what was loaded for them.
+  digest_ = recomputed_digest();
+  data_bytes_ = 0;
+  for (std::uint64_t id = kRootNode.value; id <= kConfigNode.value; ++id) track(get(NodeId(id)));
   if (auto linked = link_loaded(); !linked) return linked;
-  if (auto tracked = track_loaded(); !tracked) return tracked;
+  if (auto checked = check_loaded(); !checked) return checked;
   loading_ = {};
   register_quotas();
   last_applied_ = tree_durable;
-  digest_ = recomputed_digest();
   return true;
 }
 

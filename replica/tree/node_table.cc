@@ -67,16 +67,20 @@ struct NodeTable::Index {
     slots[i] = bits | tag(h);
   }
 
-  void grow() {
-    std::vector<std::uint64_t> old(slots.size() + slots.size() / 2, 0);
+  void resize(std::size_t capacity) {
+    std::vector<std::uint64_t> old(capacity, 0);
     old.swap(slots);
     for (const std::uint64_t slot : old) {
       if (slot != 0) place(node(slot));
     }
   }
 
+  void reserve(std::size_t count) {
+    if (count * 4 > slots.size() * 3) resize(count * 3 / 2);
+  }
+
   void insert(Node* n) {
-    if ((used + 1) * 4 > slots.size() * 3) grow();
+    if ((used + 1) * 4 > slots.size() * 3) resize(slots.size() + slots.size() / 2);
     place(n);
     ++used;
   }
@@ -145,6 +149,7 @@ NodeTable::~NodeTable() {
   for (const std::uint64_t slot : by_id_->slots) {
     if (slot != 0) Index::node(slot)->~Node();
   }
+  for (Node* node : unlinked_) node->~Node();
 }
 
 Node* NodeTable::find(NodeId id) const {
@@ -203,12 +208,23 @@ void NodeTable::unlink(Node& node) {
 }
 
 Node* NodeTable::add_unlinked(NodeId id) {
-  if (id.value == 0 || find(id) != nullptr) return nullptr;
   Node* node = slabs_->make();
   node->id = id;
-  by_id_->insert(node);
-  ++size_;
+  unlinked_.push_back(node);
   return node;
+}
+
+Node* NodeTable::index_unlinked() {
+  by_id_->reserve(size_ + unlinked_.size());
+  by_name_->reserve(size_ + unlinked_.size());
+  for (; !unlinked_.empty(); unlinked_.pop_back()) {
+    Node* node = unlinked_.back();
+    if (node->id.value == 0 || find(node->id) != nullptr) return node;
+    by_id_->insert(node);
+    ++size_;
+  }
+  unlinked_.shrink_to_fit();
+  return nullptr;
 }
 
 bool NodeTable::attach(Node& node, Node& parent) {

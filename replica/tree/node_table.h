@@ -69,8 +69,9 @@ class NodeTable {
   void erase(Node& node);                                          // must have no children
   void move(Node& node, Node& new_parent, std::string new_name);   // with all below it; keeps num_children of both right
 
-  // Loading: first all nodes, in any order, then each is given its parent.
-  Node* add_unlinked(NodeId id);            // nullptr: the id is taken
+  // Loading: first all nodes, in any order; then all are indexed at once; then each is given its parent.
+  Node* add_unlinked(NodeId id);
+  Node* index_unlinked();                   // nullptr, or a node whose id is taken; nothing more may be done then
   bool attach(Node& node, Node& parent);    // false: the name is empty, or taken in `parent`
 
  private:
@@ -83,6 +84,7 @@ class NodeTable {
   std::unique_ptr<Slabs> slabs_;
   std::unique_ptr<Index> by_id_;
   std::unique_ptr<Index> by_name_;
+  std::vector<Node*> unlinked_;  // in no index yet
   Node* root_ = nullptr;
   std::size_t size_ = 0;
 };

@@ -156,6 +156,13 @@ Change read_tagged(Reader& r, std::size_t tag) {
 }  // namespace
 
 void encode(const Txn& txn, std::string& out) {
+  std::size_t size = 96;
+  for (const Change& change : txn.changes) {
+    size += 160;
+    if (const auto* create = std::get_if<CreateTxn>(&change)) size += create->data.size();
+    if (const auto* set = std::get_if<SetDataTxn>(&change)) size += set->data.size();
+  }
+  out.reserve(out.size() + size);
   Writer w(out);
   w.i8(kVersion);
   w.i64(txn.session.value);

@@ -115,7 +115,11 @@ TEST_F(FoldTest, the_same_id_twice_is_a_fault) {
   StateMachine other{Limits()};
   const NodeId a = find(good, "a");
   ASSERT_TRUE(other.load_node(a, good.nodes.at(a)));
-  EXPECT_FALSE(other.load_node(a, good.nodes.at(a)));
+  ASSERT_TRUE(other.load_node(a, good.nodes.at(a)));
+  ASSERT_TRUE(other.load_counters(good.counters));
+  const auto finished = other.finish_load(good.tree_durable);
+  ASSERT_FALSE(finished);
+  EXPECT_TRUE(contains(finished.error().message, "node record " + std::to_string(a.value) + ": there twice"));
 }
 
 TEST_F(FoldTest, a_circle_away_from_the_root_is_a_fault) {
