@@ -312,8 +312,8 @@ void Guardian::end_hung_daemon(const std::string& why) {
   wait_status_ = SIGKILL;  // whatever it managed to say in the end
 }
 
-// Takes our own mount away: its connection is aborted, whoever holds it, and the mount point is free again. False: it was
-// gone already.
+// Takes our own mount away: its connection is aborted, whoever holds it, and the mount point is free again. False: it
+// was gone already.
 bool Guardian::clear_mount() {
   const auto entry = mount_at(options_.mountpoint);
   if (!minor_ && options_.prepare && entry && entry->type == kMountType) {

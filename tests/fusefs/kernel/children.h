@@ -7,8 +7,8 @@
 
 namespace coord::fs {
 
-// kDaemonFlag FD MODE DIRECTORY: a daemon for the guardian that behaves as MODE says and keeps a diary in DIRECTORY/lives
-// (guardian_test.cc). True, with the exit status, if argv asked for it.
+// kDaemonFlag FD MODE DIRECTORY: a daemon for the guardian that behaves as MODE says and keeps a diary in
+// DIRECTORY/lives (guardian_test.cc). True, with the exit status, if argv asked for it.
 bool testing_child_main(int argc, char** argv, int& status);
 
 // The daemons of hung_mount_test.cc: modes "hung-mount" and "left-mount".

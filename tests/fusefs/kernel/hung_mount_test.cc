@@ -28,7 +28,9 @@ bool mount_without_answers(const std::string& path) {
   const char* argv[] = {"hung", "-o", "fsname=test,subtype=coordfs"};
   fuse_args args = FUSE_ARGS_INIT(3, const_cast<char**>(argv));
   const fuse_lowlevel_ops none{};
-  fuse_session* session = fuse_session_new(&args, &none, sizeof none, nullptr);
+  static fuse_session* session = nullptr;  // for as long as the process
+  session = fuse_session_new(&args, &none, sizeof none, nullptr);
+  fuse_opt_free_args(&args);
   return session != nullptr && fuse_session_mount(session, path.c_str()) == 0;
 }
 

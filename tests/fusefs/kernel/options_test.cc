@@ -84,7 +84,7 @@ TEST(Options, LaterWins) {
 
 TEST(Options, WhatFstabAndMountPutThere) {
   const MountOptions o = good({"unix:/s", "/m", "-f", "-n", "-v", "-t", "fuse.coordfs", "-N", "1", "-o",
-                               "rw,defaults,_netdev,noauto,nofail,x-systemd.automount,X-foo=bar,comment=hi,nosuid,nodev"},
+                               "rw,defaults,_netdev,noauto,nofail,x-systemd.automount,X-foo=bar,comment=hi,nodev"},
                               CallStyle::kMountHelper);
   EXPECT_TRUE(o.fake);
   EXPECT_FALSE(o.foreground);

@@ -49,6 +49,7 @@ class SmallMount : public Host {
     const char* argv[] = {"small", "-o", "fsname=test,subtype=coordfs"};
     fuse_args args = FUSE_ARGS_INIT(3, const_cast<char**>(argv));
     session_ = fuse_session_new(&args, &operations(), sizeof(fuse_lowlevel_ops), this);
+    fuse_opt_free_args(&args);
     if (session_ == nullptr || fuse_session_mount(session_, path.c_str()) != 0) return;
     mounted = true;
     loop_ = std::thread([this] {
@@ -61,8 +62,9 @@ class SmallMount : public Host {
   }
   ~SmallMount() override {
     replayer->stop();
-    if (mounted) fuse_session_unmount(session_);
+    if (mounted) ::umount2(path_.c_str(), MNT_DETACH);  // ends the loop; only then may the session close its descriptor
     if (loop_.joinable()) loop_.join();
+    if (mounted) fuse_session_unmount(session_);
     if (session_ != nullptr) fuse_session_destroy(session_);
   }
 
@@ -233,8 +235,8 @@ class SmallMount : public Host {
       o.rmdir = [](fuse_req_t req, fuse_ino_t parent, const char* name) {
         if (!of(req).replayed(req, FsCall::kRmdir, parent, name)) of(req).transaction(req);
       };
-      o.rename = [](fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t to, const char* new_name, unsigned) {
-        if (!of(req).replayed(req, FsCall::kRename, parent, name, to, new_name)) of(req).transaction(req);
+      o.rename = [](fuse_req_t req, fuse_ino_t from, const char* name, fuse_ino_t to, const char* new_name, unsigned) {
+        if (!of(req).replayed(req, FsCall::kRename, from, name, to, new_name)) of(req).transaction(req);
       };
       o.open = [](fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
         if ((fi->flags & O_ACCMODE) == O_RDONLY) return void(fuse_reply_open(req, fi));
