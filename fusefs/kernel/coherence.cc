@@ -16,6 +16,10 @@ constexpr std::size_t kForgetBatch = 10'000;   // ids in one Forget
 // Set while this thread is inside Replayer::add(), which may call Host::finished() at once: the lock is held then.
 thread_local std::vector<replay::Event>* t_finished_in_add = nullptr;
 
+bool takes_name(const replay::Event& event) {
+  return event.kind == replay::EventKind::kDelete || event.kind == replay::EventKind::kRename;
+}
+
 }  // namespace
 
 CoherenceLock::CoherenceLock() {
@@ -163,9 +167,8 @@ void Coherence::perform(const Effects& effects) {
 }
 
 void Coherence::queue(replay::Event event) {
-  if (event.kind == replay::EventKind::kDelete || event.kind == replay::EventKind::kRename) {
-    counters_.limbo.fetch_add(1, std::memory_order_relaxed);
-  }
+  if (takes_name(event)) counters_.limbo.fetch_add(1, std::memory_order_relaxed);
+  note_names(event, 1);
   if (!mount_.raise_events_) event.raise = false;
   std::vector<replay::Event> finished;
   t_finished_in_add = &finished;
@@ -219,18 +222,33 @@ void Coherence::apply_locked(const wire::ChangeEvent& event, bool from_us) {
   if (in.parent) in.parent->stat = event.parent_stat;
   invalidate(effects.attributes);
   for (replay::Event& planned : plan_replay(in)) {
-    const bool takes_name = planned.kind == replay::EventKind::kDelete || planned.kind == replay::EventKind::kRename;
     const bool in_limbo = std::any_of(effects.lost.begin(), effects.lost.end(),
                                       [&planned](const LostName& lost) { return lost.ino == planned.ino; });
-    if (takes_name && !in_limbo) {
+    if (takes_name(planned) && !in_limbo) {
       cache.keep_for_replay(planned.ino, event.node, event.kind == wire::ChangeKind::kDeleted);
     }
     queue(std::move(planned));
   }
 }
 
+void Coherence::note_names(const replay::Event& event, int change) {
+  const auto note = [this, change](Ino parent, const std::string& name) {
+    const auto it = names_in_replay_.try_emplace(std::pair(parent, name), 0).first;
+    it->second += change;
+    if (it->second <= 0) names_in_replay_.erase(it);
+  };
+  if (event.kind != replay::EventKind::kCreate && !takes_name(event)) return;
+  note(event.parent, event.name);
+  if (event.kind == replay::EventKind::kRename) note(event.new_parent, event.new_name);
+}
+
+bool Coherence::name_in_replay(Ino parent, std::string_view name) const {
+  return !names_in_replay_.empty() && names_in_replay_.contains(std::pair(parent, std::string(name)));
+}
+
 void Coherence::finish_locked(const replay::Event& event) {
-  if (event.kind != replay::EventKind::kDelete && event.kind != replay::EventKind::kRename) return;
+  note_names(event, -1);
+  if (!takes_name(event)) return;
   mount_.cache().name_invalidated(event.ino);
   // What was asked for in limbo was not kept by the kernel; what comes now is the truth about the inode itself.
   invalidate({event.ino});
@@ -238,6 +256,7 @@ void Coherence::finish_locked(const replay::Event& event) {
 }
 
 void Coherence::event_finished(const replay::Event& event, bool) {
+  if (!takes_name(event) && event.kind != replay::EventKind::kCreate) return;
   if (t_finished_in_add != nullptr) {
     t_finished_in_add->push_back(event);
     return;

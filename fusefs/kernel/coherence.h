@@ -26,10 +26,13 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/client/client.h"
@@ -137,6 +140,10 @@ class Coherence {
   // After kReconnected, or kConnected of a later session: compares everything held, then calls `done` (resume.cc).
   void resume(std::function<void()> done);
 
+  // A create, delete or rename of this name waits for its replay: entry replies for it have timeout 0, so that the kernel
+  // asks again in the helper's call, and is told what the replay needs. Shared lock held.
+  bool name_in_replay(Ino parent, std::string_view name) const;
+
   // --- from the replayer
   void event_finished(const replay::Event& event, bool raised);
 
@@ -157,6 +164,7 @@ class Coherence {
   void apply_locked(const wire::ChangeEvent& event, bool from_us);
   void queue(replay::Event event);
   void finish_locked(const replay::Event& event);
+  void note_names(const replay::Event& event, int change);
 
   void forget_now(const std::vector<NodeId>& nodes, std::int64_t serial);
 
@@ -164,6 +172,7 @@ class Coherence {
   CoherenceLock lock_;
   Counters counters_;
   std::atomic<std::int64_t> last_zxid_{0};
+  std::map<std::pair<Ino, std::string>, int, std::less<>> names_in_replay_;  // under lock_
   std::mutex candidates_mutex_;
   std::vector<NodeId> candidates_;  // maybe not in use any more
 };

@@ -100,7 +100,7 @@ bool entry_now(Mount& mount, Ino directory, const Item& item, fuse_entry_param& 
   entry.generation = kGeneration;
   entry.attr = shown.attr;
   entry.attr_timeout = shown.timeout;
-  entry.entry_timeout = kLongTimeout;
+  entry.entry_timeout = mount.coherence().name_in_replay(directory, item.name) ? 0 : kLongTimeout;
   return true;
 }
 

@@ -74,7 +74,7 @@ void read_lookup(Mount& mount, fuse_req_t req, Ino parent, const char* name) {
       }
       found = mount.find(parent, name);
       if (found.kind == Found::Kind::kFound) {
-        mount.reply_entry(req, found.ino, !found.deferred);
+        mount.reply_entry(req, found.ino, !found.deferred && !mount.coherence().name_in_replay(parent, name));
         return;
       }
       if (found.kind == Found::Kind::kAbsent) {

@@ -10,8 +10,11 @@ namespace {
 constexpr std::int64_t kNsPerMs = 1'000'000;
 constexpr std::int64_t kNsPerS = 1'000'000'000;
 
-// Counters wrap into negative numbers after 2^31 changes; as unsigned they go on growing.
-std::int64_t counter(std::int32_t v) { return static_cast<std::int64_t>(static_cast<std::uint32_t>(v)); }
+// Counters wrap into negative numbers after 2^31 changes; as unsigned they go on growing. (The root's cversion starts
+// at -1, as in ZooKeeper.)
+std::int64_t counter(std::int32_t v) {
+  return v == -1 ? -1 : static_cast<std::int64_t>(static_cast<std::uint32_t>(v));
+}
 
 timespec to_timespec(std::int64_t ns) {
   std::int64_t s = ns / kNsPerS;
