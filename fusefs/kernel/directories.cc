@@ -83,7 +83,10 @@ int snapshot(Mount& mount, fuse_req_t req, Ino ino, std::vector<Item>& items) {
   }
 }
 
-DirectoryHandle* handle_of(const fuse_file_info* fi) { return reinterpret_cast<DirectoryHandle*>(fi->fh); }
+// fi->fh points to a shared pointer: as soon as a READDIR is answered, RELEASEDIR may come on another thread, while this
+// one still has to unlock the handle.
+using HandlePtr = std::shared_ptr<DirectoryHandle>;
+HandlePtr* handle_of(const fuse_file_info* fi) { return reinterpret_cast<HandlePtr*>(fi->fh); }
 
 // What readdirplus gives the kernel for one name: the node as it is now, if the name still stands for it and the node is
 // held; else the name and type only (nodeid 0), so that the kernel asks.
@@ -107,18 +110,20 @@ bool entry_now(Mount& mount, Ino directory, const Item& item, fuse_entry_param& 
 }  // namespace
 
 void read_opendir(Mount& mount, fuse_req_t req, Ino ino, fuse_file_info* fi) {
-  auto handle = std::make_unique<DirectoryHandle>();
-  const int err = snapshot(mount, req, ino, handle->items);
+  auto handle = std::make_unique<HandlePtr>(std::make_shared<DirectoryHandle>());
+  const int err = snapshot(mount, req, ino, (*handle)->items);
   if (err != 0) {
     fuse_reply_err(req, err);
     return;
   }
   fi->fh = reinterpret_cast<std::uint64_t>(handle.get());
-  if (fuse_reply_open(req, fi) == 0) handle.release();  // else the kernel does not want it any more: no RELEASEDIR
+  HandlePtr* const given = handle.release();            // before the reply: RELEASEDIR may follow at once
+  if (fuse_reply_open(req, fi) != 0) delete given;      // the kernel does not want it any more: no RELEASEDIR
 }
 
 void read_readdir(Mount& mount, fuse_req_t req, Ino ino, std::size_t size, off_t off, fuse_file_info* fi, bool plus) {
-  DirectoryHandle& handle = *handle_of(fi);
+  const HandlePtr keep = *handle_of(fi);
+  DirectoryHandle& handle = *keep;
   const std::lock_guard guard(handle.mutex);
   if (off == 0 && handle.begun) {
     const int err = snapshot(mount, req, ino, handle.items);
