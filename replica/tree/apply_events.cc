@@ -1,5 +1,5 @@
-// Who is told what: the part of Application that fires watches and makes change events, and the changes that touch whole
-// subtrees.
+// Who is told what: the part of Application that fires watches and makes change events, and the changes that touch
+// whole subtrees.
 #include <algorithm>
 
 #include "common/base/check.h"
@@ -35,8 +35,8 @@ void Application::fire(WatchTable table, std::string_view path, WatchType type, 
     watches_.fire(table, path, nullptr, skip_, told_);
   } else {
     const Acl& acl = tree_.acl(node);
-    watches_.fire(
-        table, path, [&acl](const std::vector<AuthId>& ids) { return acl_allows(acl, ids, perm::kRead); }, skip_, told_);
+    const auto may_read = [&acl](const std::vector<AuthId>& ids) { return acl_allows(acl, ids, perm::kRead); };
+    watches_.fire(table, path, may_read, skip_, told_);
   }
   for (const ConnId conn : told_) sink_.watch_event(conn, type, path, zxid_);
 }

@@ -54,7 +54,8 @@ std::uint64_t DataTree::node_hash(const Node& node) const {
   h = add(h, node.mtime_ns);
   h = add(h, pair_of(static_cast<std::uint32_t>(node.version), static_cast<std::uint32_t>(node.aversion)));
   h = add(h, pair_of(node.creates, acls_.hash(node.acl)));
-  const std::uint32_t flags = static_cast<std::uint32_t>(node.exec) << 16 | static_cast<std::uint32_t>(node.shape) << 8 |
+  const std::uint32_t shape = static_cast<std::uint32_t>(node.shape) << 8;
+  const std::uint32_t flags = static_cast<std::uint32_t>(node.exec) << 16 | shape |
                               static_cast<std::uint32_t>(node.lifetime) << 4 | (node.null_data ? 2U : 0U) |
                               (node.from_client ? 1U : 0U);
   return finish(add(h, std::uint64_t{flags}));

@@ -16,7 +16,8 @@ std::string name_of(NodeId id) { return "node record " + std::to_string(id.value
 std::string name_of(SessionId id) { return "session record " + std::to_string(id.value); }
 
 tl::unexpected<Fault> broken(const std::string& record, const std::string& what) {
-  return fail(Fault{record + ": " + what + "; the data directory is damaged, restore it or let the ensemble refill it"});
+  return fail(
+      Fault{record + ": " + what + "; the data directory is damaged, restore it or refill it from the ensemble"});
 }
 
 }  // namespace

@@ -67,7 +67,7 @@ class NodeTable {
   // The id must be free, and (parent, name) too. Does not touch the parent's counters other than num_children.
   Node& insert(NodeId id, Node& parent, std::string name);
   void erase(Node& node);                                          // must have no children
-  void move(Node& node, Node& new_parent, std::string new_name);   // with all below it; keeps num_children of both right
+  void move(Node& node, Node& new_parent, std::string new_name);  // with all below it; keeps num_children right
 
   // Loading: first all nodes, in any order; then all are indexed at once; then each is given its parent.
   Node* add_unlinked(NodeId id);

@@ -1,6 +1,6 @@
 // When sessions expire. Leader only, volatile: a new leader starts every session with its full timeout. Pure: time is a
-// monotonic argument in ms. Expiry instants are rounded up to the next multiple of the tick strictly above now + timeout
-// (client-protocol.md section 2.5), so that a dead session lives between its timeout and timeout + tick.
+// monotonic argument in ms. Expiry instants are rounded up to the next multiple of the tick strictly above now plus
+// timeout (client-protocol.md section 2.5), so that a dead session lives between its timeout and timeout + tick.
 // Core thread only.
 #pragma once
 

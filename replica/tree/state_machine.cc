@@ -1,5 +1,5 @@
-// The glue: owns the parts and passes calls on. What is decided here is only who is at which connection, what is due for
-// reaping, and that the leader need not decode what it encoded itself.
+// The glue: owns the parts and passes calls on. What is decided here is only who is at which connection, what is due
+// for reaping, and that the leader need not decode what it encoded itself.
 #include "replica/tree/state_machine.h"
 
 #include <algorithm>
@@ -23,7 +23,10 @@ using wire::Op;
 
 struct StateMachine::Impl {
   explicit Impl(Limits l)
-      : limits(std::move(l)), interest(wire::kInterestMax), preparer(tree, limits), reads(tree, watches, interest, limits) {}
+      : limits(std::move(l)),
+        interest(wire::kInterestMax),
+        preparer(tree, limits),
+        reads(tree, watches, interest, limits) {}
 
   Txn take(Zxid zxid, std::string_view payload);
   Origin origin_of(SessionId session) const;
@@ -52,7 +55,7 @@ bool StateMachine::is_write(Op op, std::string_view body) {
     wire::Reader r(body);
     return r.i32() > 0;
   }
-  // NOTE: deleteContainer is made by reap() only, and goes to prepare() without being asked for here.
+  // deleteContainer is made by reap() only, and goes to prepare() without being asked for here.
   static constexpr Op kWrites[] = {Op::kCreate,        Op::kDelete,       Op::kSetData,       Op::kSetAcl,
                                    Op::kMulti,         Op::kCreate2,      Op::kReconfig,      Op::kCreateContainer,
                                    Op::kCreateTtl,     Op::kCreateSession, Op::kCloseSession, Op::kCreateNode,

@@ -83,8 +83,8 @@ struct ErrorTxn {
   Err err = Err::kOk;  // kOk: nothing had to change (chmod to the same mode, a repeated sequence number)
 };
 
-using Change = std::variant<CreateTxn, DeleteTxn, SetDataTxn, SetAclTxn, SetAttributesTxn, MoveTxn, ExchangeTxn, CheckTxn,
-                            CreateSessionTxn, CloseSessionTxn, ReserveIdsTxn, ErrorTxn>;
+using Change = std::variant<CreateTxn, DeleteTxn, SetDataTxn, SetAclTxn, SetAttributesTxn, MoveTxn, ExchangeTxn,
+                            CheckTxn, CreateSessionTxn, CloseSessionTxn, ReserveIdsTxn, ErrorTxn>;
 
 struct Txn {
   SessionId session;         // who asked; 0: the replica itself

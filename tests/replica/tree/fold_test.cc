@@ -1,4 +1,4 @@
-// Folds and the way back: random transactions, folded into a map as the store would keep it, loaded into a fresh machine.
+// Folds and the way back: random transactions, folded into a map as the store would keep it, loaded into a fresh one.
 #include <map>
 #include <random>
 
@@ -56,7 +56,8 @@ class FoldTest : public MachineTest {
   // A tree of some variety: /a with children, an ephemeral, an ACL of its own.
   Records some_tree() {
     create("/a", "data");
-    create("/a/b", std::nullopt, 0, Acl{AclEntry{perm::kAll, AuthId{"digest", "u:h"}}, AclEntry{1, {"world", "anyone"}}});
+    const Acl acl{AclEntry{perm::kAll, AuthId{"digest", "u:h"}}, AclEntry{1, {"world", "anyone"}}};
+    create("/a/b", std::nullopt, 0, acl);
     create("/e", "x", 1);
     Records records;
     records.add(machine.take_fold());
@@ -194,7 +195,8 @@ class RandomTree {
         return erase();
       case 5: {
         const bool null_data = random_() % 4 == 0;
-        return tree.set_data(pick(), SetDataTxn{NodeId(), null_data, text(null_data ? 0 : random_() % 40), 3}, zxid_, 7);
+        const std::string data = text(null_data ? 0 : random_() % 40);
+        return tree.set_data(pick(), SetDataTxn{NodeId(), null_data, data, 3}, zxid_, 7);
       }
       case 6:
         return tree.set_acl(pick(), SetAclTxn{NodeId(), acl(), 1});

@@ -164,7 +164,9 @@ class MachineTest : public ::testing::Test {
               const Acl& acl = open_acl()) {
     ASSERT_EQ(request(wire::Op::kCreate, create_body(path, data, flags, acl)).err, Err::kOk) << path;
   }
-  void remove(std::string_view path) { ASSERT_EQ(request(wire::Op::kDelete, version_body(path, -1)).err, Err::kOk) << path; }
+  void remove(std::string_view path) {
+    ASSERT_EQ(request(wire::Op::kDelete, version_body(path, -1)).err, Err::kOk) << path;
+  }
   void set(std::string_view path, std::optional<std::string_view> data) {
     ASSERT_EQ(request(wire::Op::kSetData, set_body(path, data)).err, Err::kOk) << path;
   }

@@ -112,7 +112,8 @@ TEST_F(ReadTest, get_acl_masks_digests_for_whoever_is_not_admin) {
 
 TEST_F(ReadTest, get_data_gives_data_and_stat) {
   create("/a", "hello");
-  EXPECT_EQ(read(Op::kGetData, watch_body("/a", false) + "trailing bytes").body, path_body("hello") + encoded(stat("/a")));
+  const Answered answer = read(Op::kGetData, watch_body("/a", false) + "trailing bytes");
+  EXPECT_EQ(answer.body, path_body("hello") + encoded(stat("/a")));
 }
 
 TEST_F(ReadTest, get_children_names_them_all) {

@@ -171,7 +171,8 @@ TEST_F(StatTest, a_moved_node_keeps_its_own_and_moves_that_of_both_parents) {
 
 TEST_F(StatTest, reaping_finds_used_empty_containers_and_old_ttl_nodes) {
   ASSERT_EQ(request(Op::kCreateContainer, create_body("/c", "", 4)).err, Err::kOk);
-  ASSERT_EQ(request(Op::kCreateTtl, create_body("/t", "", 5) + body([](wire::Writer& w) { w.i64(1000); })).err, Err::kOk);
+  const std::string ttl = body([](wire::Writer& w) { w.i64(1000); });
+  ASSERT_EQ(request(Op::kCreateTtl, create_body("/t", "", 5) + ttl).err, Err::kOk);
   EXPECT_TRUE(machine.reap(now + 1000, 10).empty());
   create("/c/x");
   create("/t/x");
