@@ -72,6 +72,8 @@ enum class Link : std::uint8_t {
 
 // The write side (handles.cc, write_ops.cc, ...), made by make_write_side(). Handlers run on worker threads without any
 // lock and answer their request exactly once, as those of fuse_lowlevel_ops do; replay requests are matched in them.
+// As soon as a request on a handle is answered, its RELEASE may run on another thread: nothing that the handle owns may be
+// touched after the reply, not even to unlock it (copy a shared pointer first).
 // Hooks say which lock the caller holds; they must not take it again, and must not block.
 class WriteSide {
  public:
