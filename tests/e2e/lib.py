@@ -498,6 +498,27 @@ def read(path):
         return f.read()
 
 
+def shows(path, data, seconds=3):
+    """What another client has written is in the mount a moment later (only its own writes are there at once)."""
+    def look():
+        got = read(path)
+        return got == data or Mismatch(got)
+    until(look, seconds, "%s shows %r" % (path, data[:40]))
+
+
+class Mismatch:
+    """False, and says with what: for until()."""
+
+    def __init__(self, got):
+        self.got = got
+
+    def __bool__(self):
+        return False
+
+    def __repr__(self):
+        return "%d bytes: %r" % (len(self.got), self.got[:40])
+
+
 def save(path, data, flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC):
     """open, write, close, with the error of any of them; returns nothing."""
     fd = os.open(path, flags, 0o666)

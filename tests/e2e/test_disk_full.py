@@ -4,7 +4,7 @@ import errno
 import os
 
 import zk
-from lib import check, equal, raises_errno, read, run, save, until
+from lib import check, equal, raises_errno, read, run, save, until, shows
 
 DEADLINE_ALL = 150
 VALUE = os.urandom(100_000)
@@ -48,7 +48,7 @@ def test_full_disk_refuses_writes_and_recovers_when_space_comes(t):
     disk, r, c = start(t, 400, 250)
     m = t.mount(r)
     c.create("/seen", b"seen")
-    check(read(m.p("seen")) == b"seen", "there")
+    shows(m.p("seen"), b"seen")
     acknowledged = []
     equal(fill(c, acknowledged, "a"), zk.QUOTA_EXCEEDED, "what a stock client gets when the disk is full")
     check(r.running(), "coordd lives on a full disk")

@@ -23,6 +23,7 @@ def start(t):
     w = t.shared
     node = "/t%s" % os.path.basename(t.directory)
     w.kazoo.create(node, None)
+    until(lambda: os.path.isdir(w.mount.p(node[1:])), 3, "the directory is in the mount")
     return w, node, w.mount.p(node[1:])
 
 
@@ -171,8 +172,7 @@ def test_names_that_end_like_a_suffix_are_a_bijection(t):
     w, node, directory = start(t)
     for name in ("x@seq", "y@", "z@ephemeral", ".data", ".znode", "w@@", "v@ttl=5s"):
         w.kazoo.create(node + "/" + name, name.encode())
-    shown = sorted(os.listdir(directory))
-    equal(len(shown), 7, "all are listed: %r" % shown)
+    shown = until(lambda: len(os.listdir(directory)) == 7 and sorted(os.listdir(directory)), 3, "all seven are listed")
     data = {read(os.path.join(directory, s)).decode(): s for s in shown}
     equal(data, {"x@seq": "x@@seq", "y@": "y@@", "z@ephemeral": "z@@ephemeral", ".data": "@.data",
                  ".znode": "@.znode", "w@@": "w@@@@", "v@ttl=5s": "v@@ttl=5s"}, "shown names")

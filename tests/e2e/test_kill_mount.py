@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from lib import alive, check, count, descendants, equal, mounts, read, run, task_state, until
+from lib import alive, check, count, descendants, equal, mounts, read, run, task_state, until, shows
 
 DEADLINE_ALL = 120
 ROUNDS = count(2, 50)
@@ -68,7 +68,7 @@ def disturb(t, action, what):
     m = t.mount(r)
     client = t.kazoo(r)
     client.create("/f", b"data")
-    check(read(m.p("f")) == b"data", "there")
+    shows(m.p("f"), b"data")
     for round_ in range(ROUNDS):
         users = Users(t, m)
         until(lambda: client.exists("/me") and client.exists("/w") and client.exists("/w").version > 3, 15,
@@ -118,7 +118,7 @@ def test_callers_in_a_call_get_an_error(t):
     r = t.replica()
     m = t.mount(r)
     t.kazoo(r).create("/f", b"data")
-    check(read(m.p("f")) == b"data", "there")
+    shows(m.p("f"), b"data")
     for pid in fuse_daemons(m):
         os.kill(pid, signal.SIGSTOP)
     begin = time.monotonic()
@@ -137,7 +137,7 @@ def test_guardian_killed(t):
     r = t.replica()
     m = t.mount(r)
     t.kazoo(r).create("/f", b"data")
-    check(read(m.p("f")) == b"data", "there")
+    shows(m.p("f"), b"data")
     held = os.open(m.p("f"), os.O_RDONLY)
     family = m.family()
     os.kill(m.pid, signal.SIGKILL)
@@ -158,7 +158,7 @@ def test_guardian_alone_killed(t):
     r = t.replica()
     m = t.mount(r)
     t.kazoo(r).create("/f", b"data")
-    check(read(m.p("f")) == b"data", "there")
+    shows(m.p("f"), b"data")
     family = m.family()
     os.kill(m.pid, signal.SIGKILL)
     m.process.wait(10)

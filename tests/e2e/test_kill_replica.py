@@ -11,7 +11,7 @@ import time
 
 import history
 import zk
-from lib import check, count, read, run, save, until
+from lib import check, count, read, run, save, until, shows
 
 KILLS = count(15, 200)
 DEADLINE_ALL = 240
@@ -124,7 +124,7 @@ def test_mount_carries_on_and_cut_off_calls_happen_once(t):
     c.create("/log", b"")
     c.create("/still", b"readable")
     c.close()
-    check(read(m.p("still")) == b"readable", "there")
+    shows(m.p("still"), b"readable")
     writer = MountWriter(m)
     writer.start()
     dice = random.Random(2)
@@ -187,7 +187,7 @@ def test_mount_notices_changes_made_while_it_was_cut_off(t):
     c = zk.Raw(r)
     for name in ("changed", "deleted", "same"):
         c.create("/" + name, b"before")
-        check(read(m.p(name)) == b"before", "there")
+        shows(m.p(name), b"before")
     # The mount's process sleeps while the world changes, so its connection is gone from the replica's view at restart.
     r.terminate()
     r.restart()

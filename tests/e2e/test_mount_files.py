@@ -7,7 +7,8 @@ import os
 import stat
 import time
 
-from lib import bash, check, equal, raises_errno, read, run, save, until
+import protocol
+from lib import bash, check, equal, raises_errno, read, run, save, until, shows
 
 SEEN = "user.coord."
 
@@ -16,9 +17,10 @@ def shared(t):
     class World:
         pass
     w = World()
-    w.replica = t.replica()
+    w.replica = protocol.replica(t)
     w.mount = t.mount(w.replica)
-    w.kazoo = t.kazoo(w.replica)
+    # As super: what a mount makes, others may only read.
+    w.kazoo = t.kazoo(w.replica, auth_data=[("digest", "super:test")])
     return w
 
 
@@ -26,6 +28,7 @@ def start(t):
     w = t.shared
     node = "/t%s" % os.path.basename(t.directory)
     w.kazoo.create(node, None)
+    until(lambda: os.path.isdir(w.mount.p(node[1:])), 3, "the directory is in the mount")
     return w, node, w.mount.p(node[1:])
 
 
@@ -42,6 +45,7 @@ def test_shapes(t):
     os.mkdir(top + "/mkdir")
     save(top + "/creat", b"")
     os.symlink("target/of it", top + "/link")
+    until(lambda: len(os.listdir(top)) == 6, 3, "all are listed")
     shown = {e.name: ("link" if e.is_symlink() else "dir" if e.is_dir() else "file") for e in os.scandir(top)}
     equal(shown, {"null": "dir", "data": "file", "empty": "file", "mkdir": "dir", "creat": "file", "link": "link"},
           "shapes")
@@ -52,10 +56,10 @@ def test_shapes(t):
     w.kazoo.delete(node + "/empty/child")
     check(os.path.isdir(top + "/empty"), "for good")
     w.kazoo.set(node + "/null", b"now with data")
-    equal(read(top + "/null/.data"), b"now with data", ".data of a directory")
+    shows(top + "/null/.data", b"now with data")
     w.kazoo.create(node + "/creat/child", b"c")
     check(os.path.isfile(top + "/creat"), "a file made in a mount stays a file")
-    equal(read(top + "/creat@/child"), b"c", "with its children at NAME@")
+    shows(top + "/creat@/child", b"c")  # with its children at NAME@
     raises_errno(errno.ENOENT, lambda: os.stat(top + "/null@"), "NAME@ of a directory")
 
 
@@ -74,6 +78,7 @@ def test_xattrs(t):
     w.kazoo.set(node + "/f", b"22")
     zstat = w.kazoo.exists(node + "/f")
     path = top + "/f"
+    shows(path, b"22")
     equal(xattr(path, "name"), "f", "name")
     equal(xattr(path, "path"), node + "/f", "path")
     equal([int(xattr(path, n), 0) for n in ("version", "cversion", "aversion")],
@@ -117,6 +122,7 @@ def test_inode_numbers_are_the_same_everywhere(t):
     save(top + "/f", b"x")
     os.mkdir(top + "/d")
     w.kazoo.create(node + "/f/child", b"c")
+    shows(top + "/f@/child", b"c")
     names = ["", "/f", "/d", "/f@", "/f@/child"]
     first = [os.stat(top + n).st_ino for n in names]
     equal(len(set(first)), len(names), "distinct")
@@ -137,6 +143,7 @@ def test_renames(t):
     save(top + "/a", b"a")
     w.kazoo.create(node + "/target", b"t")
     w.kazoo.create(node + "/target/child", b"c")
+    shows(top + "/target@/child", b"c")
     target = w.kazoo.exists(node + "/target")
     os.rename(top + "/a", top + "/target")
     data, after = w.kazoo.get(node + "/target")
@@ -229,6 +236,7 @@ def test_programs_can_be_run(t):
 def test_too_large(t):
     w, node, top = start(t)
     w.kazoo.create(node + "/f", b"old")
+    shows(top + "/f", b"old")
     raises_errno(errno.EFBIG, lambda: save(top + "/f", b"x" * (2 << 20)), "2 MiB")
     raises_errno(errno.EFBIG, lambda: os.truncate(top + "/f", 1 << 30), "truncate to 1 GiB")
     equal(w.kazoo.get(node + "/f")[0], b"old", "the old content stays")
@@ -269,6 +277,7 @@ def test_parent_removed_before_the_first_commit(t):
     fd = os.open(top + "/d/f", os.O_WRONLY | os.O_CREAT, 0o644)
     os.write(fd, b"x")
     w.kazoo.delete(node + "/d", recursive=True)
+    until(lambda: not os.path.exists(top + "/d"), 3, "the parent is gone in the mount")
     raises_errno((errno.ENOENT, errno.ESTALE), lambda: os.close(fd), "close when the parent has gone")
 
 
@@ -281,6 +290,7 @@ def test_unlinked_but_open(t):
     equal(os.fstat(fd).st_nlink, 0, "nlink")
     os.close(fd)
     w.kazoo.create(node + "/g", b"remote")
+    shows(top + "/g", b"remote")
     fd = os.open(top + "/g", os.O_RDONLY)
     equal(os.read(fd, 3), b"rem", "read")
     w.kazoo.delete(node + "/g")
@@ -295,6 +305,7 @@ def test_two_hosts_append_and_patch(t):
     second = t.mount(w.replica)
     theirs = second.p(node[1:])
     save(top + "/log", b"")
+    shows(theirs + "/log", b"")
     processes = [t.background("bash", "-c", 'for i in $(seq 50); do echo "$2 $i" >> "$1"; done', "bash", where + "/log",
                               who) for where, who in ((top, "a"), (theirs, "b"))]
     for process in processes:
@@ -302,7 +313,7 @@ def test_two_hosts_append_and_patch(t):
     lines = w.kazoo.get(node + "/log")[0].decode().splitlines()
     equal(sorted(lines), sorted("%s %d" % (w_, n) for w_ in "ab" for n in range(1, 51)), "all lines, each once")
     save(top + "/p", b"0123456789")
-    check(read(theirs + "/p") == b"0123456789", "there")
+    shows(theirs + "/p", b"0123456789")
     one, two = os.open(top + "/p", os.O_WRONLY), os.open(theirs + "/p", os.O_WRONLY)
     os.pwrite(one, b"AA", 0)
     os.pwrite(two, b"BB", 8)
@@ -332,7 +343,7 @@ def test_long_names_are_shown_as_hash_names(t):
     w, node, top = start(t)
     long_name = "ä" * 200
     w.kazoo.create(node + "/" + long_name, b"long")
-    shown = os.listdir(top)
+    shown = until(lambda: os.listdir(top), 3, "listed")
     equal(len(shown), 1, "listed")
     check(len(os.fsencode(shown[0])) <= 255, "fits a directory entry", shown)
     equal(read(os.path.join(top, shown[0])), b"long", "readable")
@@ -347,6 +358,7 @@ def test_many_names_in_a_directory(t):
         pending = [w.kazoo.create_async("%s/n%04d" % (node, n), b"x") for n in range(start_, start_ + 500)]
         for one in pending:
             one.get(20)
+    until(lambda: len(os.listdir(top)) == 3000, 3, "all are listed")
     equal(sorted(os.listdir(top)), ["n%04d" % n for n in range(3000)], "listing of 3000")
     equal(len(run("ls", "-l", top).out.splitlines()), 3001, "ls -l")
 

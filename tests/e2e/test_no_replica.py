@@ -6,7 +6,7 @@ import re
 import time
 
 import zk
-from lib import alive, check, equal, program, raises_errno, read, run, save, until
+from lib import alive, check, equal, program, raises_errno, read, run, save, until, shows
 
 BOUND = 8  # seconds: above every deadline of filesystem.md section 4
 
@@ -27,7 +27,7 @@ def cut_off(t):
     c.create("/dir", None)
     c.create("/dir/unseen", b"unseen")
     c.close()
-    equal(read(m.p("seen")), b"seen", "there")
+    shows(m.p("seen"), b"seen")
     os.stat(m.p("dir"))
     r.kill9()
     return r, m

@@ -2,7 +2,7 @@
 
 import os
 
-from lib import bash, check, equal, read, run, until
+from lib import bash, check, equal, read, run, until, shows
 
 
 def shared(t):
@@ -25,6 +25,7 @@ class Watched:
         self.node = self.parent + "/config"
         self.client.create(self.node, data, makepath=True)
         self.path = self.w.mount.p(*self.node.split("/")[1:])
+        shows(self.path, data)
         self.events = []
         self.arm()
         self.before = self.client.exists(self.node)
@@ -51,6 +52,7 @@ class Watched:
 def test_cat_shows_what_kazoo_created(t):
     w = t.shared
     w.kazoo.create("/app1/config", b"v1\n", makepath=True)
+    until(lambda: os.path.exists(w.mount.p("app1", "config")), 3, "in the mount")
     equal(run("cat", w.mount.p("app1", "config")).stdout, b"v1\n", "cat")
 
 
@@ -70,7 +72,9 @@ def test_group_of_commands(t):
 
 def test_script(t):
     f = Watched(t)
-    script = t.write("script.sh", "#!/bin/sh\necho one\n(echo two; /bin/echo three)\nls / > /dev/null\necho four\n")
+    # No redirection of its own standard output within: dash would close and restore descriptor 1 itself, which no
+    # file system can tell from the end of the save (filesystem.md section 4: a flush by the opener commits).
+    script = t.write("script.sh", "#!/bin/sh\necho one\n(echo two; /bin/echo three)\nls / | head -c 0\necho four\n")
     os.chmod(script, 0o755)
     bash('"$1" > "$2"', script, f.path)
     f.saved_once(b"one\ntwo\nthree\nfour\n", "./script.sh > f")
@@ -169,7 +173,8 @@ def test_open_for_writing_without_a_write(t):
 def test_new_file_is_one_transaction(t):
     """filesystem.md section 4: created with its data at the first commit, in one transaction."""
     w = t.shared
-    w.kazoo.ensure_path("/newfiles")
+    w.kazoo.create("/newfiles", None)
+    until(lambda: os.path.isdir(w.mount.p("newfiles")), 3, "in the mount")
     before = w.kazoo.exists("/newfiles")
     bash('echo data > "$1"', w.mount.p("newfiles", "f"))
     data, stat = w.kazoo.get("/newfiles/f")
@@ -203,12 +208,12 @@ def test_child_below_a_file_leaves_it_readable(t):
     w = t.shared
     w.kazoo.create("/app2/config", b"data\n", makepath=True)
     path = w.mount.p("app2", "config")
-    equal(read(path), b"data\n", "before")
+    shows(path, b"data\n")
     with open(path, "rb") as held:
         w.kazoo.create("/app2/config/child", b"c\n")
         equal(held.read(), b"data\n", "an open descriptor reads on")
     equal(run("cat", path).stdout, b"data\n", "cat")
-    equal(run("cat", path + "@/child").stdout, b"c\n", "config@/child")
+    shows(path + "@/child", b"c\n")
     equal(sorted(os.listdir(w.mount.p("app2"))), ["config", "config@"], "both names are listed")
     w.kazoo.delete("/app2/config/child")
     until(lambda: os.listdir(w.mount.p("app2")) == ["config"], 3, "config@ goes with the last child")

@@ -7,6 +7,7 @@ import stat
 
 from kazoo.security import make_acl, make_digest_acl
 
+import protocol
 from lib import Failure, check, count, equal, raises_errno, read, save, until
 
 DEADLINE_ALL = 150
@@ -17,9 +18,9 @@ def shared(t):
     class World:
         pass
     w = World()
-    w.replica = t.replica()
+    w.replica = protocol.replica(t)
     w.mount = t.mount(w.replica)
-    w.kazoo = t.kazoo(w.replica)
+    w.kazoo = t.kazoo(w.replica, auth_data=[("digest", "super:test")])
     return w
 
 
@@ -67,6 +68,7 @@ def test_clients_node_is_root_0666(t):
     w, node, top = start(t)
     w.kazoo.create(node + "/f", b"x")
     w.kazoo.create(node + "/d", None)
+    until(lambda: os.path.exists(top + "/d"), 3, "in the mount")
     for name, mode in (("f", stat.S_IFREG | 0o666), ("d", stat.S_IFDIR | 0o777)):
         got = os.stat(os.path.join(top, name))
         equal((oct(got.st_mode), got.st_uid, got.st_gid), (oct(mode), 0, 0), name)
@@ -138,8 +140,10 @@ def test_acls_of_clients_show_as_modes(t):
     w, node, top = start(t)
     for bits, mode in ((dict(read=True), 0o444), (dict(read=True, write=True), 0o666), (dict(write=True), 0o222)):
         w.kazoo.create(node + "/m%o" % mode, b"x", acl=[make_acl("world", "anyone", **bits)])
+        until(lambda: os.path.exists(top + "/m%o" % mode), 3, "in the mount")
         equal(oct(os.stat(top + "/m%o" % mode).st_mode & 0o777), oct(mode), "mode for %r" % bits)
     w.kazoo.create(node + "/d", None, acl=[make_acl("world", "anyone", read=True)])
+    until(lambda: os.path.exists(top + "/d"), 3, "in the mount")
     equal(os.stat(top + "/d").st_mode & 0o222, 0, "a directory without CREATE and DELETE shows no w")
 
 
@@ -147,6 +151,7 @@ def test_digest_entries_give_nothing_to_mount_users(t):
     """uid 0 included; uid 0 is above unix and world only."""
     w, node, top = start(t)
     w.kazoo.create(node + "/secret", b"s", acl=[make_digest_acl("u", "p", all=True)])
+    until(lambda: os.path.exists(top + "/secret"), 3, "in the mount")
     equal(name_of(as_user(ALICE, ALICE, [], lambda: read(top + "/secret"))), "EACCES", "alice")
     raises_errno(errno.EACCES, lambda: read(top + "/secret"), "root")
     raises_errno((errno.EACCES, errno.EPERM), lambda: save(top + "/secret", b"x"), "root's write")

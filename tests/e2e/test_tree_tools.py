@@ -2,7 +2,7 @@
 
 import os
 
-from lib import Failure, check, equal, run, until
+from lib import Failure, check, equal, run, shows, until
 
 # znode path below the root of the tree -> data; None: null data.
 TREE = {
@@ -43,7 +43,10 @@ def plant(t):
         w.kazoo.create((root + "/" + path).rstrip("/"), data)
     for path, data in DIR_DATA.items():
         w.kazoo.set(root + "/" + path, data)
-    return w, root, w.mount.p(root[1:])
+    # Changes come in order: when the last one is in the mount, all are.
+    place = w.mount.p(root[1:])
+    shows(place + "/" + path + "/.data", data)
+    return w, root, place
 
 
 def znodes(kazoo, root):
