@@ -95,7 +95,8 @@ Overlay::Subtree Overlay::measure(NodeId top, std::size_t max_nodes) const {
     out.bytes += v.data().size();
     out.ephemerals |= v.id() != top && v.lifetime() == Lifetime::kEphemeral;
     if (v.num_children() == 0) continue;
-    if (const auto it = added.find(v.id()); it != added.end()) todo.insert(todo.end(), it->second.begin(), it->second.end());
+    if (const auto it = added.find(v.id()); it != added.end())
+      todo.insert(todo.end(), it->second.begin(), it->second.end());
     const Node* in_tree = tree_.nodes().find(v.id());
     const Node* c = in_tree == nullptr ? nullptr : in_tree->first_child;
     for (; c != nullptr && out.nodes + todo.size() <= max_nodes; c = c->next_sibling) {
@@ -331,7 +332,8 @@ Overlay::Seq Overlay::classify(SessionId id, std::int64_t seq, std::int64_t acke
   if (prepared != nullptr && prepared->seqs.contains(seq)) return Seq::kRepeated;
   if (in_tree != nullptr && in_tree->answers.contains(seq)) return Seq::kRepeated;
 
-  std::size_t kept = (in_tree == nullptr ? 0 : in_tree->answers.size()) + (prepared == nullptr ? 0 : prepared->seqs.size());
+  std::size_t kept =
+      (in_tree == nullptr ? 0 : in_tree->answers.size()) + (prepared == nullptr ? 0 : prepared->seqs.size());
   if (kept < wire::kAnswerWindowMax) return Seq::kNew;
   floor = std::max(floor, acked_below);
   kept = 0;
@@ -393,8 +395,8 @@ std::string Overlay::describe() const {
     std::string& s = nodes[id.value];
     for (const std::int64_t v :
          {static_cast<std::int64_t>(e.zxid.value), std::int64_t{e.exists}, static_cast<std::int64_t>(e.parent.value),
-          std::int64_t{e.version}, std::int64_t{e.aversion}, std::int64_t{e.creates}, std::int64_t{e.num_children}, e.mtime,
-          e.owner_or_ttl, std::int64_t{e.attributes.exec}, static_cast<std::int64_t>(e.attributes.shape),
+          std::int64_t{e.version}, std::int64_t{e.aversion}, std::int64_t{e.creates}, std::int64_t{e.num_children},
+          e.mtime, e.owner_or_ttl, std::int64_t{e.attributes.exec}, static_cast<std::int64_t>(e.attributes.shape),
           e.attributes.mtime_ns, static_cast<std::int64_t>(e.lifetime), std::int64_t{e.null_data},
           std::int64_t{e.from_client}}) {
       s += std::to_string(v) + ' ';
@@ -414,8 +416,10 @@ std::string Overlay::describe() const {
   for (const auto& [session, id] : ephemerals_) {
     out += "ephemeral " + std::to_string(session.value) + ' ' + std::to_string(id.value) + '\n';
   }
-  for (const auto& [zxid, id] : touched_nodes_) out += "touched " + std::to_string(zxid.value) + ' ' + std::to_string(id.value) + '\n';
-  for (const auto& [zxid, key] : touched_names_) out += "touched " + std::to_string(zxid.value) + ' ' + key->name + '\n';
+  for (const auto& [zxid, id] : touched_nodes_)
+    out += "touched " + std::to_string(zxid.value) + ' ' + std::to_string(id.value) + '\n';
+  for (const auto& [zxid, key] : touched_names_)
+    out += "touched " + std::to_string(zxid.value) + ' ' + key->name + '\n';
   return out;
 }
 

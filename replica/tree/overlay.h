@@ -174,8 +174,8 @@ class Overlay {
   struct SessionEntry {
     Zxid zxid;
     enum class Change { kNone, kCreated, kClosing } change = Change::kNone;
-    std::int64_t acked_below = 0;    // as far as prepared requests say; 0: as in the tree
-    std::set<std::int64_t> seqs;     // prepared, not applied
+    std::int64_t acked_below = 0;  // as far as prepared requests say; 0: as in the tree
+    std::set<std::int64_t> seqs;   // prepared, not applied
   };
   // How it was before a multi touched it; nullopt: not there.
   struct EntryUndo {

@@ -61,7 +61,8 @@ bool valid_new_name(std::string_view name) {
 void own(Acl& acl, Attributes& attributes, const Credentials& who) {
   if (who.uid == 0) return;
   const PosixView view = posix_view(acl, attributes, attributes.shape == Shape::kDir);
-  const bool in_group = view.gid == who.gid || std::find(who.groups.begin(), who.groups.end(), view.gid) != who.groups.end();
+  const bool in_group =
+      view.gid == who.gid || std::find(who.groups.begin(), who.groups.end(), view.gid) != who.groups.end();
   const auto gid = in_group ? std::nullopt : std::optional<std::uint32_t>(who.gid);
   if (view.uid != who.uid || gid) apply_mode_and_owner(acl, attributes, std::nullopt, who.uid, gid);
 }
@@ -184,7 +185,8 @@ Err Step::set_attributes(const wire::SetAttributesRequest& r) {
   const Overlay::View node = overlay_.node(r.node);
   if (!node) return Err::kStaleNode;
   Acl acl = node.acl();
-  if (const Err err = may_change_owner_or_mode(acl, who_, r.mode.has_value(), r.uid, r.gid); err != Err::kOk) return err;
+  if (const Err err = may_change_owner_or_mode(acl, who_, r.mode.has_value(), r.uid, r.gid); err != Err::kOk)
+    return err;
   const Attributes before = node.attributes();
   Attributes after = before;
   const auto mode = r.mode ? std::optional<std::uint32_t>(*r.mode & 01777u) : std::nullopt;

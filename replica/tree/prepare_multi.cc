@@ -8,9 +8,7 @@ using wire::Op;
 
 namespace {
 
-bool allowed_in_multi(Op op) {
-  return is_create(op) || op == Op::kDelete || op == Op::kSetData || op == Op::kCheck;
-}
+bool allowed_in_multi(Op op) { return is_create(op) || op == Op::kDelete || op == Op::kSetData || op == Op::kCheck; }
 
 // False: something in it does not decode, or is not allowed in a multi, or has flags that no create knows. The
 // reference refuses all of these while decoding, so that nothing of the multi is answered on its own.

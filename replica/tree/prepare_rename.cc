@@ -13,15 +13,14 @@ constexpr std::uint32_t kExchange = 2;
 bool is_dir(const Overlay::View& node) { return node.attributes().shape == Shape::kDir; }
 
 // NAME of it does not exist in a mount, only NAME@ does.
-bool is_hidden_file(const Overlay::View& node) {
-  return node.attributes().shape == Shape::kFile && node.null_data();
-}
+bool is_hidden_file(const Overlay::View& node) { return node.attributes().shape == Shape::kFile && node.null_data(); }
 
 }  // namespace
 
 Err Step::rename(const wire::RenameRequest& r) {
   if (r.flags != 0 && r.flags != kNoReplace && r.flags != kExchange) return Err::kBadArguments;
-  if (r.new_name.size() > static_cast<std::size_t>(wire::kNameBytesMax) || !valid_name(r.new_name)) return Err::kBadArguments;
+  if (r.new_name.size() > static_cast<std::size_t>(wire::kNameBytesMax) || !valid_name(r.new_name))
+    return Err::kBadArguments;
   const Overlay::View source = overlay_.node(r.node);
   const Overlay::View parent = overlay_.node(r.new_parent);
   if (!source || !parent) return Err::kStaleNode;
@@ -98,7 +97,8 @@ Err Step::rename_onto_file(const Overlay::View& source, const Overlay::View& tar
 Err Step::rename_to_free_name(const wire::RenameRequest& r, const Overlay::View& source, const Overlay::View& parent) {
   if (parent.lifetime() == Lifetime::kEphemeral) return Err::kNoChildrenForEphemerals;
   Overlay::Subtree moved{1, source.data().size(), false, false};
-  if (source.num_children() != 0) moved = overlay_.measure(source.id(), static_cast<std::size_t>(wire::kRenameNodesMax));
+  if (source.num_children() != 0)
+    moved = overlay_.measure(source.id(), static_cast<std::size_t>(wire::kRenameNodesMax));
   if (moved.too_large || moved.ephemerals) return Err::kSubtreeTooLarge;
   if (const Err err = room_for_move(source.id(), parent, r.new_name, moved); err != Err::kOk) return err;
   MoveTxn move{source.id(), parent.id(), r.new_name, next_creates(parent)};
@@ -117,7 +117,8 @@ Err Step::rename_onto_directory(const wire::RenameRequest& r, const Overlay::Vie
                                 const Overlay::View& target) {
   if (target.num_children() != 0) return Err::kNotEmpty;
   Overlay::Subtree moved{1, source.data().size(), false, false};
-  if (source.num_children() != 0) moved = overlay_.measure(source.id(), static_cast<std::size_t>(wire::kRenameNodesMax));
+  if (source.num_children() != 0)
+    moved = overlay_.measure(source.id(), static_cast<std::size_t>(wire::kRenameNodesMax));
   if (moved.too_large || moved.ephemerals) return Err::kSubtreeTooLarge;
   if (const Err err = room_for_move(source.id(), parent, r.new_name, moved); err != Err::kOk) return err;
   MoveTxn move{source.id(), parent.id(), r.new_name, next_creates(parent)};

@@ -34,8 +34,10 @@ Err Step::quota(std::string_view path, std::int64_t count, std::int64_t bytes) c
   if (limits == nullptr || stats == nullptr) return Err::kOk;
   const QuotaText limit = parse_quota(limits->data);
   const QuotaText usage = parse_quota(stats->data);
-  if (count != 0 && limit.count_hard_limit > -1 && usage.count + count > limit.count_hard_limit) return Err::kQuotaExceeded;
-  if (bytes != 0 && limit.byte_hard_limit > -1 && usage.bytes + bytes > limit.byte_hard_limit) return Err::kQuotaExceeded;
+  if (count != 0 && limit.count_hard_limit > -1 && usage.count + count > limit.count_hard_limit)
+    return Err::kQuotaExceeded;
+  if (bytes != 0 && limit.byte_hard_limit > -1 && usage.bytes + bytes > limit.byte_hard_limit)
+    return Err::kQuotaExceeded;
   return Err::kOk;
 }
 

@@ -37,7 +37,12 @@ class Step {
  public:
   Step(const DataTree& tree, const Limits& limits, Overlay& overlay, const Request& request, TimeMs now,
        bool writes_refused)
-      : tree_(tree), limits_(limits), overlay_(overlay), request_(request), now_(now), writes_refused_(writes_refused) {}
+      : tree_(tree),
+        limits_(limits),
+        overlay_(overlay),
+        request_(request),
+        now_(now),
+        writes_refused_(writes_refused) {}
 
   Txn run();
 
@@ -83,8 +88,8 @@ class Step {
                             const Overlay::View& target);
 
   // prepare_rules.cc: what several parts need
-  bool may(const Overlay::View& node, std::int32_t perms) const;         // stock
-  bool unix_may(const Overlay::View& node, std::int32_t perms) const;    // extension, as who_
+  bool may(const Overlay::View& node, std::int32_t perms) const;       // stock
+  bool unix_may(const Overlay::View& node, std::int32_t perms) const;  // extension, as who_
   bool unix_search(const Overlay::View& node) const;
   bool is_owner(const Overlay::View& node) const;
   // Quota and disk: -125 (extension: kNoSpace for the disk).

@@ -14,9 +14,7 @@ bool is_create(Op op) {
   return op == Op::kCreate || op == Op::kCreate2 || op == Op::kCreateContainer || op == Op::kCreateTtl;
 }
 
-bool is_stock_mutation(Op op) {
-  return is_create(op) || op == Op::kDelete || op == Op::kSetData || op == Op::kSetAcl;
-}
+bool is_stock_mutation(Op op) { return is_create(op) || op == Op::kDelete || op == Op::kSetData || op == Op::kSetAcl; }
 
 bool decode_stock(Op op, wire::Reader& reader, StockOp& out) {
   out.op = op;
@@ -135,7 +133,8 @@ Err Step::set_data(const StockOp& op) {
   if (!may(node, perm::kWrite)) return Err::kNoAuth;
   if (const Err err = room_for_data(node, op.data ? op.data->size() : 0); err != Err::kOk) return err;
   if (op.version != -1 && op.version != node.version()) return Err::kBadVersion;
-  emit(SetDataTxn{node.id(), !op.data, std::string(op.data.value_or(std::string_view())), next_version(node.version())});
+  emit(
+      SetDataTxn{node.id(), !op.data, std::string(op.data.value_or(std::string_view())), next_version(node.version())});
   return Err::kOk;
 }
 

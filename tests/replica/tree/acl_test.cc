@@ -1,6 +1,5 @@
 // ACLs of stock operations: client-protocol.md section 8.
 #include "replica/tree/acl_check.h"
-
 #include "tests/replica/tree/harness.h"
 
 namespace coord::tree::test {
@@ -15,12 +14,33 @@ Err stored(const Acl& acl, const std::vector<AuthId>& ids = kNobody) {
 
 TEST(AclToStore, RefusesWhatNoProviderKnows) {
   EXPECT_EQ(stored({}), Err::kInvalidAcl);
-  for (const auto& [scheme, id] : std::vector<std::pair<std::string, std::string>>{
-           {"", ""}, {"", "anyone"}, {"world", ""}, {"world", "somebody"}, {"super", "x"}, {"sasl", "bob"}, {"x509", "CN=bob"},
-           {"digest", ""}, {"digest", "u"}, {"digest", "u:"}, {"digest", "a:b:c"}, {"digest", ":"}, {"ip", ""}, {"ip", "host"},
-           {"ip", "1.2.3"}, {"ip", "1.2.3.4/33"}, {"ip", "1.2.3.4/"}, {"ip", "1.2.3.4/-1"}, {"ip", "::1/129"}, {"unix", ""},
-           {"unix", "u:"}, {"unix", "u:01"}, {"unix", "u:-1"}, {"unix", "x:1"}, {"unix", "u:4294967295"}, {"unix", "u:1 "},
-           {"auth", ""}}) {
+  for (const auto& [scheme, id] : std::vector<std::pair<std::string, std::string>>{{"", ""},
+                                                                                   {"", "anyone"},
+                                                                                   {"world", ""},
+                                                                                   {"world", "somebody"},
+                                                                                   {"super", "x"},
+                                                                                   {"sasl", "bob"},
+                                                                                   {"x509", "CN=bob"},
+                                                                                   {"digest", ""},
+                                                                                   {"digest", "u"},
+                                                                                   {"digest", "u:"},
+                                                                                   {"digest", "a:b:c"},
+                                                                                   {"digest", ":"},
+                                                                                   {"ip", ""},
+                                                                                   {"ip", "host"},
+                                                                                   {"ip", "1.2.3"},
+                                                                                   {"ip", "1.2.3.4/33"},
+                                                                                   {"ip", "1.2.3.4/"},
+                                                                                   {"ip", "1.2.3.4/-1"},
+                                                                                   {"ip", "::1/129"},
+                                                                                   {"unix", ""},
+                                                                                   {"unix", "u:"},
+                                                                                   {"unix", "u:01"},
+                                                                                   {"unix", "u:-1"},
+                                                                                   {"unix", "x:1"},
+                                                                                   {"unix", "u:4294967295"},
+                                                                                   {"unix", "u:1 "},
+                                                                                   {"auth", ""}}) {
     EXPECT_EQ(stored(acl_of(scheme, id)), Err::kInvalidAcl) << scheme << ':' << id;
   }
   Acl mixed = open_acl();
@@ -29,15 +49,24 @@ TEST(AclToStore, RefusesWhatNoProviderKnows) {
 }
 
 TEST(AclToStore, AcceptsWellFormedIds) {
-  for (const auto& [scheme, id] : std::vector<std::pair<std::string, std::string>>{
-           {"world", "anyone"}, {"digest", "u:h"}, {"digest", ":h"}, {"digest", "u:h:"}, {"ip", "1.2.3.4"}, {"ip", "1.2.3.4/0"},
-           {"ip", "1.2.3.4/32"}, {"ip", "::1"}, {"ip", "fe80::/10"}, {"unix", "u:0"}, {"unix", "g:1000"}}) {
+  for (const auto& [scheme, id] : std::vector<std::pair<std::string, std::string>>{{"world", "anyone"},
+                                                                                   {"digest", "u:h"},
+                                                                                   {"digest", ":h"},
+                                                                                   {"digest", "u:h:"},
+                                                                                   {"ip", "1.2.3.4"},
+                                                                                   {"ip", "1.2.3.4/0"},
+                                                                                   {"ip", "1.2.3.4/32"},
+                                                                                   {"ip", "::1"},
+                                                                                   {"ip", "fe80::/10"},
+                                                                                   {"unix", "u:0"},
+                                                                                   {"unix", "g:1000"}}) {
     EXPECT_EQ(stored(acl_of(scheme, id)), Err::kOk) << scheme << ':' << id;
   }
 }
 
 TEST(AclToStore, ExpandsAuth) {  // section 18.30
-  const std::vector<AuthId> ids{{"ip", "10.1.2.3"}, {"digest", "a:1"}, {"unix", "u:5"}, {"unix", "g:5"}, {"digest", "b:2"}, {"super", ""}};
+  const std::vector<AuthId> ids{{"ip", "10.1.2.3"}, {"digest", "a:1"}, {"unix", "u:5"},
+                                {"unix", "g:5"},    {"digest", "b:2"}, {"super", ""}};
   const auto acl = acl_to_store({{5, {"auth", "whatever"}}}, ids);
   ASSERT_TRUE(acl.has_value());
   EXPECT_EQ(*acl, (Acl{{5, {"digest", "a:1"}}, {5, {"unix", "u:5"}}, {5, {"digest", "b:2"}}}));

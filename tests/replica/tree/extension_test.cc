@@ -1,76 +1,8 @@
-// Extension mutations: common/wire/extension.h, filesystem.md sections 2, 4 and 7.
-#include "tests/replica/tree/harness.h"
+// Extension mutations but rename: common/wire/extension.h, filesystem.md sections 2, 4 and 7.
+#include "tests/replica/tree/extension_harness.h"
 
 namespace coord::tree::test {
 namespace {
-
-constexpr Credentials kRootUser{};
-const Credentials kAlice{1000, 1000, {50}};
-const Credentials kBob{2000, 2000, {}};
-
-class Extension : public ::testing::Test {
- protected:
-  wire::MutationHeader header(const Credentials& who = kRootUser) { return {++seq, 0, who}; }
-
-  Applied make(NodeId parent, std::string name, const Credentials& who = kRootUser, Data data = "",
-               std::uint32_t mode = 0644, Shape shape = Shape::kFile) {
-    wire::CreateNodeRequest r = request(parent, std::move(name), who, data, mode, shape);
-    return w.call(Op::kCreateNode, extension_body(r));
-  }
-  wire::CreateNodeRequest request(NodeId parent, std::string name, const Credentials& who = kRootUser, Data data = "",
-                                  std::uint32_t mode = 0644, Shape shape = Shape::kFile) {
-    wire::CreateNodeRequest r;
-    r.header = header(who);
-    r.parent = parent;
-    r.name = std::move(name);
-    if (data) r.data = std::string(*data);
-    r.attributes.shape = shape;
-    r.attributes.exec = static_cast<std::uint16_t>(mode & 01111);
-    r.acl = acl_for_new(who.uid, who.gid, mode);
-    return r;
-  }
-  NodeId file(NodeId parent, std::string name, const Credentials& who = kRootUser, Data data = "", std::uint32_t mode = 0644) {
-    return info(make(parent, std::move(name), who, data, mode)).id;
-  }
-  NodeId dir(NodeId parent, std::string name, const Credentials& who = kRootUser, std::uint32_t mode = 0755) {
-    return info(make(parent, std::move(name), who, std::nullopt, mode, Shape::kDir)).id;
-  }
-  static wire::NodeInfo info(const Applied& reply) {
-    EXPECT_EQ(reply.err, Err::kOk) << error_name(reply.err);
-    wire::NodeInfo out;
-    wire::Reader r(reply.body);
-    wire::read(r, out);
-    EXPECT_FALSE(r.failed());
-    return out;
-  }
-  Applied remove(NodeId node, wire::DeleteHalf half = wire::DeleteHalf::kWhole, const Credentials& who = kRootUser) {
-    return w.call(Op::kDeleteNode, extension_body(wire::DeleteNodeRequest{header(who), node, half}));
-  }
-  int removed(NodeId node, wire::DeleteHalf half) {
-    const Applied reply = remove(node, half);
-    EXPECT_EQ(reply.err, Err::kOk);
-    return wire::Reader(reply.body).i8();
-  }
-  Applied set(NodeId node, Data data, const Credentials& who = kRootUser, std::int32_t version = -1) {
-    wire::SetNodeDataRequest r{header(who), node, std::nullopt, version};
-    if (data) r.data = std::string(*data);
-    return w.call(Op::kSetNodeData, extension_body(r));
-  }
-  Applied rename(NodeId node, NodeId new_parent, std::string name, std::uint32_t flags = 0, const Credentials& who = kRootUser) {
-    return w.call(Op::kRename, extension_body(wire::RenameRequest{header(who), node, new_parent, std::move(name), flags}));
-  }
-  Applied attributes(NodeId node, const Credentials& who, std::optional<std::uint32_t> mode,
-                     std::optional<std::uint32_t> uid = {}, std::optional<std::uint32_t> gid = {},
-                     std::optional<std::int64_t> mtime = {}) {
-    return w.call(Op::kSetAttributes, extension_body(wire::SetAttributesRequest{header(who), node, mode, uid, gid, mtime}));
-  }
-  std::optional<wire::NodeInfo> at(NodeId parent, std::string_view name) { return w.lookup(parent, name); }
-
-  World w;
-  std::int64_t seq = 0;
-  // The root is world:anyone:cdrwa in a fresh tree; `top` is a directory of root in which everybody may create.
-  NodeId top = dir(kRootNode, "top", kRootUser, 0777);
-};
 
 // --- exactly once
 
@@ -193,8 +125,8 @@ TEST_F(Extension, OnlyRootGivesNodesAway) {
 
 TEST_F(Extension, CreateRefusals) {
   EXPECT_EQ(make(NodeId{999}, "x").err, Err::kStaleNode);
-  for (const std::string& bad : {std::string(), std::string("."), std::string(".."), std::string("a/b"), std::string("a\0b", 3),
-                                 std::string(256, 'x'), std::string("\xf0\x9f\x98\x80")}) {
+  for (const std::string& bad : {std::string(), std::string("."), std::string(".."), std::string("a/b"),
+                                 std::string("a\0b", 3), std::string(256, 'x'), std::string("\xf0\x9f\x98\x80")}) {
     EXPECT_EQ(make(top, bad).err, Err::kBadArguments) << bad;
   }
   EXPECT_EQ(make(top, std::string(255, 'x')).err, Err::kOk);
@@ -243,7 +175,9 @@ TEST_F(Extension, CreateModes) {
 }
 
 TEST_F(Extension, NodeIds) {
-  const auto probe = [&](std::int32_t count) { return w.call(Op::kCapabilities, extension_body(wire::CapabilitiesRequest{count})); };
+  const auto probe = [&](std::int32_t count) {
+    return w.call(Op::kCapabilities, extension_body(wire::CapabilitiesRequest{count}));
+  };
   EXPECT_EQ(probe(-1).err, Err::kBadArguments);
   EXPECT_EQ(probe(65537).err, Err::kBadArguments);
   const Applied reply = probe(100);
@@ -391,192 +325,6 @@ TEST_F(Extension, Mtime) {
   EXPECT_EQ(info(attributes(node, kRootUser, {}, {}, {}, 0)).attributes.mtime_ns, 1);
   EXPECT_EQ(at(top, "f")->stat.aversion, 0);
   EXPECT_EQ(info(set(node, "x")).attributes.mtime_ns, 0) << "cleared by the next change of the data";
-}
-
-// --- rename
-
-TEST_F(Extension, RenameToAFreeName) {
-  const NodeId a = dir(top, "a");
-  const NodeId b = dir(top, "b");
-  const NodeId f = file(a, "f", kRootUser, "data");
-  const Stat before = at(a, "f")->stat;
-  const wire::NodeInfo moved = info(rename(f, b, "g"));
-  EXPECT_EQ(moved.id, f);
-  EXPECT_EQ(moved.parent, b);
-  EXPECT_EQ(moved.name, "g");
-  EXPECT_EQ(moved.stat, before);
-  EXPECT_FALSE(at(a, "f"));
-  EXPECT_EQ(w.data("/top/b/g"), "data");
-  EXPECT_EQ(info(rename(b, a, "b")).parent, a);  // a directory with what is in it
-  EXPECT_EQ(w.data("/top/a/b/g"), "data");
-}
-
-TEST_F(Extension, RenameRefusals) {
-  const NodeId a = dir(top, "a");
-  const NodeId b = dir(a, "b");
-  const NodeId f = file(top, "f");
-  EXPECT_EQ(rename(NodeId{999}, top, "x").err, Err::kStaleNode);
-  EXPECT_EQ(rename(f, NodeId{999}, "x").err, Err::kStaleNode);
-  EXPECT_EQ(rename(f, top, "a/b").err, Err::kBadArguments);
-  EXPECT_EQ(rename(f, top, "x", 4).err, Err::kBadArguments);
-  EXPECT_EQ(rename(f, top, "x", 3).err, Err::kBadArguments);
-  EXPECT_EQ(rename(f, top, "x", 2).err, Err::kNoNode);
-  EXPECT_EQ(rename(a, b, "x").err, Err::kIntoItself);
-  EXPECT_EQ(rename(a, a, "x").err, Err::kIntoItself);
-  EXPECT_EQ(rename(b, top, "a", 2).err, Err::kIntoItself) << "exchange with its own parent";
-  EXPECT_EQ(rename(f, top, "a").err, Err::kIsDirectory);
-  EXPECT_EQ(rename(a, top, "f").err, Err::kNotDirectory);
-  EXPECT_EQ(rename(f, top, "a", 1).err, Err::kNodeExists);
-  EXPECT_EQ(rename(f, top, "f", 1).err, Err::kNodeExists);
-  EXPECT_EQ(rename(f, top, "f").err, Err::kOk);
-  EXPECT_EQ(rename(NodeId{2}, top, "z").err, Err::kNotPermitted);
-  EXPECT_EQ(rename(kRootNode, top, "z").err, Err::kNotPermitted);
-  EXPECT_EQ(rename(top, kRootNode, "zookeeper").err, Err::kNotPermitted);
-  EXPECT_EQ(rename(top, kRootNode, "zookeeper", 2).err, Err::kNotPermitted);
-  EXPECT_EQ(rename(f, f, "x").err, Err::kIntoItself);
-  w.writes_refused = true;
-  EXPECT_EQ(rename(f, top, "x").err, Err::kNoSpace);
-}
-
-TEST_F(Extension, RenameOntoAFile) {
-  const NodeId source = file(top, "tmp", kAlice, "new", 0600);
-  const NodeId target = file(top, "conf", kAlice, "old", 0644);
-  const NodeId child = file(target, "child");
-  EXPECT_EQ(rename(source, top, "conf", 1).err, Err::kNodeExists);
-  ASSERT_EQ(attributes(source, kAlice, {}, {}, {}, 777).err, Err::kOk);
-  const Acl acl = at(top, "conf")->acl;
-  const wire::NodeInfo now = info(rename(source, top, "conf", 0, kAlice));
-  EXPECT_EQ(now.id, target);
-  EXPECT_EQ(now.stat.version, 1);
-  EXPECT_EQ(now.acl, acl);
-  EXPECT_EQ(now.attributes.mtime_ns, 777);
-  EXPECT_EQ(at(top, "conf")->data, "new");
-  EXPECT_FALSE(at(top, "tmp"));
-  EXPECT_EQ(at(target, "child")->id, child);
-  EXPECT_EQ(rename(target, top, "other").err, Err::kOk) << "its children go along to a free name";
-  file(top, "conf");
-  EXPECT_EQ(rename(target, top, "conf").err, Err::kNotEmpty);
-}
-
-TEST_F(Extension, RenameOntoAFileOfDataThatIsNotAppliedYet) {
-  const NodeId source = file(top, "tmp", kRootUser, "first");
-  const NodeId target = file(top, "conf", kRootUser, "old");
-  w.prepare(w.request(Op::kSetNodeData, extension_body(wire::SetNodeDataRequest{header(), source, "second", -1})));
-  w.prepare(w.request(Op::kRename, extension_body(wire::RenameRequest{header(), source, top, "conf", 0})));
-  w.prepare(w.request(Op::kSetNodeData, extension_body(wire::SetNodeDataRequest{header(), source, "third", -1})));
-  const std::vector<Applied> replies = w.settle();
-  EXPECT_EQ(info(replies[1]).id, target);
-  EXPECT_EQ(replies[2].err, Err::kStaleNode);
-  EXPECT_EQ(w.data("/top/conf"), "second");
-}
-
-TEST_F(Extension, RenameDoesNotOpenWhatCannotBeRead) {
-  const NodeId open = dir(top, "open", kRootUser, 0777);
-  const NodeId secret = file(open, "secret", kBob, "secret", 0600);
-  file(open, "mine", kAlice, "");
-  EXPECT_EQ(rename(secret, open, "mine", 0, kAlice).err, Err::kNoAuth);
-  EXPECT_EQ(rename(secret, open, "renamed", 0, kAlice).err, Err::kOk) << "with its own ACL it may go anywhere";
-}
-
-TEST_F(Extension, RenameOntoNullData) {
-  const NodeId source = file(top, "tmp", kRootUser, "new");
-  const NodeId half = info(make(top, "half", kRootUser, std::nullopt)).id;
-  const NodeId another = info(make(top, "another", kRootUser, std::nullopt)).id;
-  EXPECT_EQ(rename(another, top, "tmp").err, Err::kNoNode);
-  EXPECT_EQ(info(rename(source, top, "half", 1)).id, half) << "for a mount the name is free";
-}
-
-TEST_F(Extension, RenameOntoASymlinkReplacesIt) {
-  const NodeId link = info(make(top, "link", kRootUser, "target", 0777, Shape::kSymlink)).id;
-  const wire::NodeInfo now = info(rename(file(top, "f", kRootUser, "data"), top, "link"));
-  EXPECT_EQ(now.id, link);
-  EXPECT_EQ(now.attributes.shape, Shape::kFile);
-}
-
-TEST_F(Extension, RenameOntoADirectory) {
-  const NodeId a = dir(top, "a");
-  file(a, "f");
-  const NodeId b = dir(top, "b");
-  EXPECT_EQ(info(rename(a, top, "b")).id, a);
-  EXPECT_FALSE(at(top, "a"));
-  EXPECT_EQ(remove(b).err, Err::kStaleNode);
-  EXPECT_EQ(rename(dir(top, "c"), top, "b").err, Err::kNotEmpty);
-}
-
-TEST_F(Extension, RenameExchange) {
-  const NodeId a = dir(top, "a");
-  const NodeId f = file(a, "f", kRootUser, "data", 0666);
-  const NodeId g = file(top, "g", kRootUser, "", 0666);
-  EXPECT_EQ(info(rename(a, top, "g", 2)).name, "g");
-  EXPECT_EQ(at(top, "a")->id, g);
-  EXPECT_EQ(w.data("/top/g/f"), "data");
-  EXPECT_EQ(info(rename(f, top, "a", 2)).id, f);
-  EXPECT_EQ(at(a, "f")->id, g);
-  // Both at once, before either is applied.
-  w.prepare(w.request(Op::kRename, extension_body(wire::RenameRequest{header(), f, a, "f", 2})));
-  w.prepare(w.request(Op::kSetData, set_data_body("/top/a", "to g", 0)));
-  w.prepare(w.request(Op::kSetData, set_data_body("/top/g/f", "to f", 0)));
-  for (const Applied& reply : w.settle()) EXPECT_EQ(reply.err, Err::kOk);
-  EXPECT_EQ(at(top, "a")->id, g);
-}
-
-TEST_F(Extension, RenamePermission) {
-  const NodeId sticky = dir(top, "sticky", kRootUser, 01777);
-  const NodeId closed = dir(top, "closed", kRootUser, 0755);
-  const NodeId hers = file(sticky, "f", kAlice);
-  EXPECT_EQ(rename(hers, top, "f", 0, kBob).err, Err::kNoAuth);
-  EXPECT_EQ(rename(hers, closed, "f", 0, kAlice).err, Err::kNoAuth);
-  EXPECT_EQ(rename(file(top, "his", kBob), sticky, "f", 0, kBob).err, Err::kNoAuth) << "it would replace hers";
-  EXPECT_EQ(rename(hers, top, "f", 0, kAlice).err, Err::kOk);
-  const NodeId d = dir(top, "d", kAlice, 0755);
-  EXPECT_EQ(rename(d, sticky, "d", 0, kBob).err, Err::kNoAuth) << "its '..' would change";
-  EXPECT_EQ(rename(d, top, "e", 0, kBob).err, Err::kOk);
-}
-
-TEST_F(Extension, RenameOfSubtrees) {
-  const NodeId a = dir(top, "a");
-  const NodeId b = dir(a, "b");
-  wire::CreateNodeRequest r = request(b, "eph");
-  r.mode = wire::CreateMode::kEphemeral;
-  w.prepare(w.request(Op::kCreateNode, extension_body(r)));
-  w.prepare(w.request(Op::kRename, extension_body(wire::RenameRequest{header(), a, top, "x", 0})));
-  EXPECT_EQ(w.settle().back().err, Err::kSubtreeTooLarge) << "an ephemeral that is not applied yet";
-  EXPECT_EQ(rename(a, top, "x").err, Err::kSubtreeTooLarge);
-  const NodeId ephemeral = at(b, "eph")->id;
-  EXPECT_EQ(rename(ephemeral, top, "eph").err, Err::kOk) << "alone it may move";
-  EXPECT_EQ(rename(a, top, "x").err, Err::kOk);
-}
-
-TEST_F(Extension, RenameLimit) {
-  const NodeId a = dir(top, "a", kRootUser, 0777);
-  for (int i = 0; i < wire::kRenameNodesMax - 1; ++i) {
-    w.prepare(w.request(Op::kCreate, create_body("/top/a/" + std::to_string(i), "", open_acl())));
-    if (i == wire::kRenameNodesMax / 2) w.settle();
-  }
-  w.prepare(w.request(Op::kRename, extension_body(wire::RenameRequest{header(), a, top, "b", 0})));
-  w.prepare(w.request(Op::kCreate, create_body("/top/b/one-more")));
-  w.prepare(w.request(Op::kRename, extension_body(wire::RenameRequest{header(), a, top, "c", 0})));
-  w.prepare(w.request(Op::kDelete, path_version_body("/top/b/17")));
-  w.prepare(w.request(Op::kRename, extension_body(wire::RenameRequest{header(), a, top, "d", 0})));
-  std::vector<Applied> replies = w.settle();
-  const std::size_t n = replies.size();
-  EXPECT_EQ(replies[n - 5].err, Err::kOk);
-  EXPECT_EQ(replies[n - 3].err, Err::kSubtreeTooLarge);
-  EXPECT_EQ(replies[n - 1].err, Err::kOk);
-}
-
-TEST_F(Extension, StockRequestsSeeARenameThatIsNotApplied) {
-  const NodeId a = dir(top, "a", kRootUser, 0777);
-  ASSERT_EQ(w.create("/top/a/f"), Err::kOk);
-  w.prepare(w.request(Op::kRename, extension_body(wire::RenameRequest{header(), a, top, "b", 0})));
-  w.prepare(w.request(Op::kSetData, set_data_body("/top/a/f", "x")));
-  w.prepare(w.request(Op::kSetData, set_data_body("/top/b/f", "x")));
-  w.prepare(w.request(Op::kCreate, create_body("/top/b/f")));
-  w.prepare(w.request(Op::kCreate, create_body("/top/a")));
-  w.prepare(w.request(Op::kCreate, create_body("/top/a/f")));
-  std::vector<Err> codes;
-  for (const Applied& reply : w.settle()) codes.push_back(reply.err);
-  EXPECT_EQ(codes, (std::vector<Err>{Err::kOk, Err::kNoNode, Err::kOk, Err::kNodeExists, Err::kOk, Err::kOk}));
 }
 
 }  // namespace

@@ -26,7 +26,8 @@ using Data = std::optional<std::string_view>;
 
 // --- bodies of stock requests
 
-inline std::string create_body(std::string_view path, Data data = "", const Acl& acl = open_acl(), std::int32_t flags = 0) {
+inline std::string create_body(std::string_view path, Data data = "", const Acl& acl = open_acl(),
+                               std::int32_t flags = 0) {
   std::string body;
   wire::Writer w(body);
   w.buffer(path);

@@ -57,21 +57,26 @@ TEST(Multi, EachSeesThoseBefore) {  // section 18.6
                                 {Op::kDelete, path_version_body("/p", 1)}});
   for (const MultiResult& r : results) EXPECT_EQ(r.err, Err::kOk);
   EXPECT_FALSE(w.exists("/p"));
-  EXPECT_EQ(codes(w.multi({{Op::kCreate, create_body("/e", "", open_acl(), 1)}, {Op::kCreate, create_body("/e/c")}}))[1],
-            Err::kNoChildrenForEphemerals);
-  EXPECT_EQ(codes(w.multi({{Op::kCreate, create_body("/p")}, {Op::kCreate, create_body("/p/c")}, {Op::kDelete, path_version_body("/p")}}))[2],
+  EXPECT_EQ(
+      codes(w.multi({{Op::kCreate, create_body("/e", "", open_acl(), 1)}, {Op::kCreate, create_body("/e/c")}}))[1],
+      Err::kNoChildrenForEphemerals);
+  EXPECT_EQ(codes(w.multi({{Op::kCreate, create_body("/p")},
+                           {Op::kCreate, create_body("/p/c")},
+                           {Op::kDelete, path_version_body("/p")}}))[2],
             Err::kNotEmpty);
-  EXPECT_EQ(codes(w.multi({{Op::kCreate, create_body("/p", "", acl_of("world", "anyone", 1))}, {Op::kSetData, set_data_body("/p", "")}}))[1],
+  EXPECT_EQ(codes(w.multi({{Op::kCreate, create_body("/p", "", acl_of("world", "anyone", 1))},
+                           {Op::kSetData, set_data_body("/p", "")}}))[1],
             Err::kNoAuth);
 }
 
 TEST(Multi, SequenceCounter) {  // section 18.7
   World w;
   ASSERT_EQ(w.create("/q"), Err::kOk);
-  const auto failed = w.multi({{Op::kCreate, create_body("/q/s", "", open_acl(), 2)}, {Op::kDelete, path_version_body("/absent")}});
+  const auto failed =
+      w.multi({{Op::kCreate, create_body("/q/s", "", open_acl(), 2)}, {Op::kDelete, path_version_body("/absent")}});
   EXPECT_EQ(failed[1].err, Err::kNoNode);
-  const auto results = w.multi({{Op::kCreate, create_body("/q/s", "", open_acl(), 2)},
-                                {Op::kCreate, create_body("/q/s", "", open_acl(), 2)}});
+  const auto results = w.multi(
+      {{Op::kCreate, create_body("/q/s", "", open_acl(), 2)}, {Op::kCreate, create_body("/q/s", "", open_acl(), 2)}});
   EXPECT_EQ(results[0].path, "/q/s0000000000");
   EXPECT_EQ(results[1].path, "/q/s0000000001");
 }
@@ -140,7 +145,8 @@ TEST(Multi, CheckErrors) {
 
 TEST(Multi, UnknownSessionIsTheFirstResult) {
   World w;
-  Request r = w.request(Op::kMulti, multi_body({{Op::kDelete, path_version_body("/a")}, {Op::kDelete, path_version_body("/b")}}));
+  Request r = w.request(Op::kMulti,
+                        multi_body({{Op::kDelete, path_version_body("/a")}, {Op::kDelete, path_version_body("/b")}}));
   r.session = SessionId{99};
   const Applied reply = w.call(r);
   EXPECT_EQ(codes(read_multi(reply.body)), (std::vector<Err>{Err::kUnknownSession, Err::kRuntimeInconsistency}));

@@ -40,7 +40,8 @@ TEST_F(OverlayFixture, EmptyLooksAtTheTree) {
   EXPECT_EQ(overlay.find("/").id(), kRootNode);
   EXPECT_EQ(overlay.find("").id(), kRootNode);
   EXPECT_EQ(overlay.find("/zookeeper/config").id(), kConfigNode);
-  for (const char* path : {"zookeeper", "/zookeeper/", "//zookeeper", "/zookeeper//config", "/absent", "/absent/x", "//"}) {
+  for (const char* path :
+       {"zookeeper", "/zookeeper/", "//zookeeper", "/zookeeper//config", "/absent", "/absent/x", "//"}) {
     EXPECT_FALSE(overlay.find(path)) << path;
   }
   EXPECT_FALSE(overlay.node(NodeId{999}));
@@ -137,7 +138,8 @@ class RandomOps {
   std::size_t below(std::size_t n) { return static_cast<std::size_t>(random_() % n); }
   std::string path() {
     std::string out;
-    for (std::size_t depth = 1 + below(3); depth > 0; --depth) out += std::string("/") + static_cast<char>('a' + below(3));
+    for (std::size_t depth = 1 + below(3); depth > 0; --depth)
+      out += std::string("/") + static_cast<char>('a' + below(3));
     return out;
   }
   std::pair<Op, std::string> op() {

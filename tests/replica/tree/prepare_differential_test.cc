@@ -56,7 +56,8 @@ class Stream {
   }
   std::string name() { return std::string(1, static_cast<char>('a' + below(3))); }
   std::string path() {
-    if (below(40) == 0) return one_of<std::string>({"/", "", "a/b", "/a/", "//a", "noslash", "/zookeeper", "/zookeeper/config"});
+    if (below(40) == 0)
+      return one_of<std::string>({"/", "", "a/b", "/a/", "//a", "noslash", "/zookeeper", "/zookeeper/config"});
     std::string out;
     for (std::size_t depth = 1 + below(4) / 2 + below(2) * below(2); depth > 0; --depth) out += "/" + name();
     if (below(12) == 0) out += "0000000000";
@@ -66,8 +67,9 @@ class Stream {
   std::int32_t version() { return below(3) == 0 ? static_cast<std::int32_t>(below(4)) : -1; }
   Credentials who() { return one_of<Credentials>({{}, {}, {}, {}, {1000, 1000, {50}}, {2000, 2000, {}}}); }
   Acl acl() {
-    return one_of<Acl>({open_acl(), open_acl(), open_acl(), open_acl(), open_acl(), open_acl(), open_acl(), acl_of("digest", "u:h"), acl_of("world", "anyone", 13),
-                        acl_of("unix", "u:1000"), acl_of("auth", ""), Acl{}, acl_for_new(1000, 50, 0755)});
+    return one_of<Acl>({open_acl(), open_acl(), open_acl(), open_acl(), open_acl(), open_acl(), open_acl(),
+                        acl_of("digest", "u:h"), acl_of("world", "anyone", 13), acl_of("unix", "u:1000"),
+                        acl_of("auth", ""), Acl{}, acl_for_new(1000, 50, 0755)});
   }
   NodeId node() {
     if (below(30) == 0) return NodeId{below(16)};
@@ -139,7 +141,8 @@ class Stream {
         c.name = below(4) == 0 ? "" : name();
         if (below(3) == 0) c.id = node();
         c.mode = one_of({wire::CreateMode::kPersistent, wire::CreateMode::kPersistent, wire::CreateMode::kPersistent,
-                         wire::CreateMode::kEphemeral, wire::CreateMode::kPersistentSequential, wire::CreateMode::kContainer});
+                         wire::CreateMode::kEphemeral, wire::CreateMode::kPersistentSequential,
+                         wire::CreateMode::kContainer});
         if (const Data d = data()) c.data = std::string(*d);
         c.attributes.shape = one_of({Shape::kFile, Shape::kFile, Shape::kDir, Shape::kDir, Shape::kSymlink});
         c.attributes.exec = c.attributes.shape == Shape::kDir ? one_of<std::uint16_t>({0111, 0111, 01111}) : 0;
@@ -160,7 +163,8 @@ class Stream {
       case 7:
         r.op = Op::kDeleteNode;
         r.body = extension_body(wire::DeleteNodeRequest{
-            header(r.session), node(), one_of({wire::DeleteHalf::kWhole, wire::DeleteHalf::kData, wire::DeleteHalf::kChildren})});
+            header(r.session), node(),
+            one_of({wire::DeleteHalf::kWhole, wire::DeleteHalf::kData, wire::DeleteHalf::kChildren})});
         return;
       case 8: {
         wire::SetAttributesRequest c;
@@ -176,7 +180,8 @@ class Stream {
       }
       default:
         r.op = Op::kRename;
-        r.body = extension_body(wire::RenameRequest{header(r.session), node(), node(), name(), one_of({0u, 0u, 0u, 1u, 2u})});
+        r.body = extension_body(
+            wire::RenameRequest{header(r.session), node(), node(), name(), one_of({0u, 0u, 0u, 1u, 2u})});
         return;
     }
   }
@@ -241,7 +246,8 @@ Outcome play(const std::vector<Request>& requests, std::uint64_t seed, std::size
       } else {
         auto half = w.outstanding.size() / 2;
         for (; half > 0; --half, w.outstanding.pop_front()) {
-          out.replies.push_back(w.machine.apply(w.outstanding.front().first, w.outstanding.front().second, true, w.sink));
+          out.replies.push_back(
+              w.machine.apply(w.outstanding.front().first, w.outstanding.front().second, true, w.sink));
         }
         if (w.outstanding.size() > largest_batch) settle();
       }
@@ -265,8 +271,8 @@ TEST(PrepareDifferential, PipelinedAndOneByOneAreTheSame) {
         const Applied& expected = reference.replies[i];
         const Applied& reply = outcome.replies[i];
         ASSERT_EQ(normal(reply.err), normal(expected.err))
-            << error_name(reply.err) << " instead of " << error_name(expected.err) << ", seed " << seed << " request " << i
-            << " op " << static_cast<int>(requests[i].op) << " batches up to " << largest;
+            << error_name(reply.err) << " instead of " << error_name(expected.err) << ", seed " << seed << " request "
+            << i << " op " << static_cast<int>(requests[i].op) << " batches up to " << largest;
         ASSERT_EQ(normal(reply.op, reply.body), normal(expected.op, expected.body))
             << "seed " << seed << " request " << i << " op " << static_cast<int>(requests[i].op);
       }
@@ -315,10 +321,11 @@ TEST(PrepareFuzz, RandomBodies) {
   Random random(4711);
   World w;
   ASSERT_EQ(w.create("/a", std::nullopt), Err::kOk);
-  static constexpr Op kOps[] = {Op::kCreate,       Op::kDelete,       Op::kSetData,      Op::kSetAcl,       Op::kMulti,
-                                Op::kCreate2,      Op::kReconfig,     Op::kCreateContainer, Op::kDeleteContainer, Op::kCreateTtl,
-                                Op::kCreateSession, Op::kCapabilities, Op::kCreateNode,  Op::kSetNodeData,  Op::kDeleteNode,
-                                Op::kSetAttributes, Op::kRename,      Op::kCheck,        Op::kError,        Op::kSync};
+  static constexpr Op kOps[] = {Op::kCreate,          Op::kDelete,      Op::kSetData,       Op::kSetAcl,
+                                Op::kMulti,           Op::kCreate2,     Op::kReconfig,      Op::kCreateContainer,
+                                Op::kDeleteContainer, Op::kCreateTtl,   Op::kCreateSession, Op::kCapabilities,
+                                Op::kCreateNode,      Op::kSetNodeData, Op::kDeleteNode,    Op::kSetAttributes,
+                                Op::kRename,          Op::kCheck,       Op::kError,         Op::kSync};
   for (int i = 0; i < 60'000; ++i) {
     Request r = w.request(kOps[random() % std::size(kOps)], std::string(random() % 120, '\0'));
     // Mostly zeros, small numbers and -1, so that lengths and flags are often plausible.

@@ -406,7 +406,7 @@ TEST(PrepareSession, ClosingAndUnknown) {
   EXPECT_FALSE(w.exists("/e"));
   EXPECT_EQ(w.call(create).err, Err::kUnknownSession);
   for (const Op op : {Op::kDelete, Op::kSetData, Op::kSetAcl}) {
-    Request r = w.request(op, op == Op::kDelete  ? path_version_body("/x")
+    Request r = w.request(op, op == Op::kDelete    ? path_version_body("/x")
                               : op == Op::kSetData ? set_data_body("/x", "")
                                                    : set_acl_body("/x", open_acl()));
     r.session = other;
@@ -516,7 +516,8 @@ TEST(PrepareQuota, HardLimitsOnly) {
   World w(limits);
   ASSERT_EQ(w.create("/q"), Err::kOk);
   ASSERT_EQ(w.create("/zookeeper/quota/q"), Err::kOk);
-  ASSERT_EQ(w.create("/zookeeper/quota/q/zookeeper_limits", "count=1,bytes=1=;byteHardLimit=10;countHardLimit=3"), Err::kOk);
+  ASSERT_EQ(w.create("/zookeeper/quota/q/zookeeper_limits", "count=1,bytes=1=;byteHardLimit=10;countHardLimit=3"),
+            Err::kOk);
   ASSERT_EQ(w.create("/zookeeper/quota/q/zookeeper_stats", ""), Err::kOk);
   EXPECT_EQ(w.create("/q/a", "12345"), Err::kOk);  // beyond the soft limits
   EXPECT_EQ(w.create("/q/b", "123456"), Err::kQuotaExceeded);
@@ -533,7 +534,8 @@ TEST(PrepareQuota, NotEnforcedByDefault) {
   World w;
   ASSERT_EQ(w.create("/q"), Err::kOk);
   ASSERT_EQ(w.create("/zookeeper/quota/q"), Err::kOk);
-  ASSERT_EQ(w.create("/zookeeper/quota/q/zookeeper_limits", "count=1,bytes=1=;byteHardLimit=1;countHardLimit=1"), Err::kOk);
+  ASSERT_EQ(w.create("/zookeeper/quota/q/zookeeper_limits", "count=1,bytes=1=;byteHardLimit=1;countHardLimit=1"),
+            Err::kOk);
   ASSERT_EQ(w.create("/zookeeper/quota/q/zookeeper_stats", ""), Err::kOk);
   EXPECT_EQ(w.create("/q/a", "12345"), Err::kOk);
 }
