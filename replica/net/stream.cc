@@ -60,7 +60,7 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
 
   void resume_reading() override {
     loop_.post([self = shared_from_this()] {
-      if (!self->paused_ || self->closing_) return;
+      if (!self->paused_ || self->closing_ || self->ended_) return;
       self->paused_ = false;
       if (self->deliver()) self->read_more();
     });

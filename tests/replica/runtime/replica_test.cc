@@ -311,6 +311,19 @@ TEST(Replica, ASecondConnectionOfASessionEndsTheFirst) {
   EXPECT_TRUE(first.closed_by_peer());
 }
 
+// The answer to the ConnectRequest meets a socket that is gone: its failure comes between the answer and what would have
+// been read next.
+TEST(Replica, AClientMayLeaveBeforeTheAnswer) {
+  Server server(2);
+  for (int n = 0; n < 200; ++n) {
+    Conn conn(server.port());
+    conn.get("/");  // behind the ConnectRequest
+    conn.flush();
+  }
+  Conn conn(server.port());
+  EXPECT_NE(conn.connected().timeout_ms, 0);
+}
+
 // Sessions opened and dropped by many threads at once, some with requests in flight.
 TEST(Replica, ConnectionsComeAndGo) {
   Server server(4);
