@@ -117,7 +117,9 @@ std::string check(const MountOptions& options, const std::string& mountpoint) {
 }
 
 int run_daemon(const MountOptions& options, const std::string& mountpoint, Heartbeat heartbeat) {
-  const auto level = options.debug ? log::Level::kDebug : log::Level::kInfo;
+  // Until the mount is there, stderr is the terminal of the one who mounts: only what is wrong goes there.
+  const bool quiet = !options.foreground && options.log_file.empty();
+  const auto level = options.debug ? log::Level::kDebug : quiet ? log::Level::kWarn : log::Level::kInfo;
   if (!log::configure(level, options.log_file, "coordfs")) {
     heartbeat.failed("cannot open the log file " + options.log_file);
     return kExitUsage;
@@ -160,6 +162,7 @@ int main(int argc, char** argv) {
   if (const std::string why = check(*options, *mountpoint); !why.empty()) return usage_error(why);
   if (is_daemon) return run_daemon(*options, *mountpoint, std::move(*heartbeat));
   if (options->fake) return 0;
+  if (const auto usable = prepare_mountpoint(*mountpoint); !usable) return usage_error(usable.error().message);
 
   GuardianOptions guardian;
   guardian.arguments = arguments;

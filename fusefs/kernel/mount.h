@@ -20,6 +20,7 @@
 #include "common/client/client.h"
 #include "common/wire/extension.h"
 #include "fusefs/kernel/coherence.h"
+#include "fusefs/kernel/options.h"
 #include "fusefs/kernel/replica_link.h"
 #include "fusefs/ops/node_cache.h"
 #include "fusefs/replay/replayer.h"
@@ -134,6 +135,7 @@ class Mount {
   replay::Replayer& replayer() { return *replayer_; }
   WriteSide& writes() { return *writes_; }
   fuse_session* session() const { return session_; }
+  const MountOptions& options() const { return options_; }
 
   // Who is behind the request (caller.h). Whether the replica believes it is the replica's business.
   Credentials caller(fuse_req_t req) const;
@@ -205,6 +207,7 @@ class Mount {
   friend class MountRunner;
   friend class Coherence;
 
+  MountOptions options_;
   NodeCache cache_;
   ReplicaLink link_;
   Coherence coherence_{*this};

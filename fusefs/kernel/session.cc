@@ -44,7 +44,9 @@ std::int64_t boottime_ms() {
 class MountRunner final : public replay::Host {
  public:
   MountRunner(const MountOptions& options, const std::string& mountpoint, std::optional<Heartbeat> heartbeat)
-      : options_(options), mountpoint_(mountpoint), heartbeat_(std::move(heartbeat)), file_(mountpoint) {}
+      : options_(options), mountpoint_(mountpoint), heartbeat_(std::move(heartbeat)), file_(mountpoint) {
+    mount_.options_ = options;
+  }
   ~MountRunner() override { stop_threads(); }
 
   int run();
@@ -121,7 +123,7 @@ class MountRunner final : public replay::Host {
 // --- start
 
 int MountRunner::fail(const std::string& message, int status) {
-  log::error("fuse", "{}", message);
+  if (!heartbeat_ || !options_.log_file.empty()) log::error("fuse", "{}", message);  // else the guardian prints it
   if (heartbeat_) {
     heartbeat_->failed(message);
   } else {
@@ -271,6 +273,7 @@ int MountRunner::serve() {
   log::info("fuse", "mounted at={} source={} session=0x{:x} device={}:{}", mountpoint_, options_.source,
             client_->session(), major_, minor_);
   if (heartbeat_) heartbeat_->ready();
+  if (!options_.debug) log::set_level(log::Level::kInfo);
   sigset_t signals;
   sigemptyset(&signals);
   for (const int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, s);
