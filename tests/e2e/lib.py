@@ -437,7 +437,8 @@ class Mount(Daemon):
         self.source = source or replica.source
         self.options = options
         self.path = point or context.path(self.name + ".mnt")
-        os.makedirs(self.path, exist_ok=True)
+        if not mounts(at=self.path):  # a dead mount there must not even be looked at
+            os.makedirs(self.path, exist_ok=True)
 
     def command(self):
         argv = [program("coordfs"), self.source, self.path, "-f"]

@@ -64,7 +64,7 @@ def test_commands_of_the_text_exist(t):
         text = f.read()
     for script in re.findall(r"sudo ((?:systemd|tests)/\w+)", text):
         check(os.access(os.path.join(ROOT, script), os.X_OK), "%s is not executable" % script)
-    parts = set(re.findall(r"tests/run ([a-z]+)", text))
+    parts = set(re.findall(r"tests/run ([a-z0-9]+)", text))
     check(parts, "the README names parts of tests/run")
     help_text = bash(os.path.join(ROOT, "tests", "run") + " --help").out
     for part in parts:
