@@ -276,8 +276,8 @@ void Writes::rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_in
     mount_.coherence().absorb_gone(moved);
     mount_.coherence().lose_name(source.ino, new_parent, new_name);
   };
-  const wire::RenameRequest sent = request;
-  const auto answer = mount_.replica().rename(sent, left(deadline), std::move(hooks));
+  const Moving moving(*this, moved);
+  const auto answer = mount_.replica().rename(request, left(deadline), std::move(hooks));
   if (!answer.ok()) {
     mount_.announcements().retract(seq);
     return refuse(req, write_errno(answer.err, answer.sent), "rename", parent, name, answer.err);

@@ -143,8 +143,33 @@ std::vector<wire::NodeInfo> Writes::deferred_in(NodeId parent) const {
   return out;
 }
 
-// Nothing to keep here: commits find out by their version check, ephemerals by the answer to their deletion.
-void Writes::on_change(const wire::ChangeEvent& event) { static_cast<void>(event); }
+// A node that this host itself has deleted is an unlinked file to those who have it open, also to those who opened it
+// while the deletion was on its way. What somebody else has deleted fails at the commit. The sources of renames in
+// progress are left alone: they may go on as the target.
+void Writes::on_change(const wire::ChangeEvent& event) {
+  if (event.kind != wire::ChangeKind::kDeleted || event.origin_seq == 0) return;
+  if (event.origin != mount_.replica().session()) return;
+  {
+    const std::lock_guard lock(moving_mutex_);
+    if (moving_.contains(event.node.id)) return;
+  }
+  const FilePtr file = files_.find(event.node.id);
+  if (file == nullptr) return;
+  const std::lock_guard lock(file->mutex);
+  if (file->node != file->id || file->phase != File::Phase::kLive) return;
+  file->phase = File::Phase::kGone;
+  file->drop_at_release = false;
+}
+
+Writes::Moving::Moving(Writes& owner, NodeId node) : owner_(owner), node_(node) {
+  const std::lock_guard lock(owner_.moving_mutex_);
+  owner_.moving_.insert(node_);
+}
+
+Writes::Moving::~Moving() {
+  const std::lock_guard lock(owner_.moving_mutex_);
+  owner_.moving_.erase(owner_.moving_.find(node_));
+}
 
 void Writes::on_link(Link state) {
   const SessionId session = mount_.replica().session();

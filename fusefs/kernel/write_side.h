@@ -9,6 +9,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -144,6 +145,17 @@ class Writes final : public WriteSide {
   bool unlink_deferred(const FilePtr& file);
   void empty_dot_data(fuse_req_t req, NodeId node, Ino parent, const Credentials& who, Deadline deadline);
   int rename_target(Ino new_parent, const char* new_name, View view, bool main, std::string& out) const;
+  class Moving {  // a node that a rename of this host is taking away, until its handles are redirected
+   public:
+    Moving(Writes& owner, NodeId node);
+    ~Moving();
+    Moving(const Moving&) = delete;
+    Moving& operator=(const Moving&) = delete;
+
+   private:
+    Writes& owner_;
+    NodeId node_;
+  };
   // Everything of this host that must be visible to all before the node moves.
   int settle_before_rename(NodeId node, const Credentials& who);
 
@@ -157,6 +169,8 @@ class Writes final : public WriteSide {
   Mount& mount_;
   FileTable files_;
   std::atomic<std::uint64_t> failed_commits_{0};
+  std::mutex moving_mutex_;  // last in the lock order
+  std::multiset<NodeId> moving_;
 
   std::mutex stop_mutex_;
   std::condition_variable stop_changed_;
