@@ -124,6 +124,7 @@ void write(Writer& w, const NodeInfo& v) {
   write(w, v.stat);
   write(w, v.acl);
   w.boolean(v.null_data);
+  w.i64(v.ttl_ms);
   put_text(w, v.data);
 }
 
@@ -135,6 +136,7 @@ void read(Reader& r, NodeInfo& v) {
   v.stat = read_stat(r);
   v.acl = read_acl(r);
   v.null_data = r.boolean();
+  v.ttl_ms = r.i64();
   v.data = get_text(r);
 }
 
@@ -151,6 +153,9 @@ void write(Writer& w, const CapabilitiesReply& v) {
   w.boolean(v.trusted);
   put_u32(w, v.peer_uid);
   put_u32(w, v.peer_gid);
+  w.i64(v.disk_bytes);
+  w.i64(v.disk_free_bytes);
+  w.i64(v.node_count);
 }
 
 void read(Reader& r, CapabilitiesReply& v) {
@@ -162,6 +167,9 @@ void read(Reader& r, CapabilitiesReply& v) {
   v.trusted = r.boolean();
   v.peer_uid = get_u32(r);
   v.peer_gid = get_u32(r);
+  v.disk_bytes = r.i64();
+  v.disk_free_bytes = r.i64();
+  v.node_count = r.i64();
 }
 
 void write(Writer& w, const LookupRequest& v) {

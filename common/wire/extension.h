@@ -54,6 +54,11 @@ struct CapabilitiesReply {
   bool trusted = false;        // this connection may speak for other users
   std::uint32_t peer_uid = 0;  // who the replica takes an untrusted caller for
   std::uint32_t peer_gid = 0;
+  // For statfs: the replica's disk in bytes, what is free of it for everybody, and nodes. Zero in the answer to a
+  // request that reserves ids.
+  std::int64_t disk_bytes = 0;
+  std::int64_t disk_free_bytes = 0;
+  std::int64_t node_count = 0;
 };
 
 struct NodeInfo {
@@ -64,6 +69,7 @@ struct NodeInfo {
   Stat stat;
   Acl acl;
   bool null_data = false;           // data is null, not merely empty
+  std::int64_t ttl_ms = 0;          // of a TTL node; else 0
   std::optional<std::string> data;  // present when asked for, permitted and within the limit; empty for null data
 };
 

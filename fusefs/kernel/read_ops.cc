@@ -2,6 +2,7 @@
 
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "fusefs/names/names.h"
@@ -146,11 +147,20 @@ void read_readlink(Mount& mount, fuse_req_t req, Ino ino) {
   }
 }
 
-void read_statfs(Mount&, fuse_req_t req, Ino) {
-  // The replica does not tell its disk's size; no number is better than a wrong one. statfs(2): undefined fields are 0.
+// The replica's disk, and the tree's nodes: a tree has no number of nodes that is the limit, so "free" ones are as many
+// as fit the free space, a node to a block.
+void read_statfs(Mount& mount, fuse_req_t req, Ino) {
+  const wire::CapabilitiesReply disk = mount.disk();
   struct statvfs out = {};
   out.f_bsize = kBlockSize;
   out.f_frsize = kBlockSize;
+  out.f_blocks = static_cast<fsblkcnt_t>(std::max<std::int64_t>(disk.disk_bytes, 0)) / kBlockSize;
+  out.f_bfree = static_cast<fsblkcnt_t>(std::max<std::int64_t>(disk.disk_free_bytes, 0)) / kBlockSize;
+  out.f_bavail = out.f_bfree;
+  // Nodes have no limit of their own: as many as there are, and as many as there are free blocks for.
+  out.f_files = static_cast<fsfilcnt_t>(std::max<std::int64_t>(disk.node_count, 0)) + out.f_bfree;
+  out.f_ffree = out.f_bfree;
+  out.f_favail = out.f_bfree;
   out.f_namemax = kShownBytesMax;
   fuse_reply_statfs(req, &out);
 }

@@ -277,6 +277,21 @@ void ReplicaLink::capabilities_async(wire::CapabilitiesRequest request, bool fir
                                                             decode_record<wire::CapabilitiesReply>, std::move(done));
 }
 
+wire::CapabilitiesReply ReplicaLink::facts(Millis deadline) {
+  Answer<wire::CapabilitiesReply> answer;
+  if (client_->connected()) {
+    auto [waiting, done] = waiter<wire::CapabilitiesReply>({});
+    start<wire::CapabilitiesRequest, wire::CapabilitiesReply>(wire::Op::kCapabilities, {}, plain(deadline),
+                                                              decode_record<wire::CapabilitiesReply>, std::move(done));
+    answer = waiting->wait();
+  } else {
+    answer.err = Err::kConnectionLoss;
+  }
+  const std::lock_guard lock(facts_mutex_);
+  if (answer.ok()) facts_ = answer.value;
+  return facts_;
+}
+
 // --- mutations ---
 
 Answer<wire::NodeInfo> ReplicaLink::create(wire::CreateNodeRequest request, Millis deadline, NodeHooks hooks) {

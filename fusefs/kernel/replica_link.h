@@ -89,6 +89,9 @@ class ReplicaLink {
   void resume_async(wire::ResumeRequest request, Done<wire::ResumeReply> done);
   void capabilities_async(wire::CapabilitiesRequest request, bool first, Done<wire::CapabilitiesReply> done);
 
+  // Waits; what was known last if the replica does not answer in time (zeros if it never did).
+  wire::CapabilitiesReply facts(Millis deadline);
+
   // --- mutations: header.seq and header.acked_below are filled in here, header.who is the caller's ---
   Answer<wire::NodeInfo> create(wire::CreateNodeRequest request, Millis deadline, NodeHooks hooks = {});
   Answer<wire::NodeInfo> set_data(wire::SetNodeDataRequest request, Millis deadline, NodeHooks hooks = {});
@@ -133,6 +136,9 @@ class ReplicaLink {
   // request within submit().
   std::recursive_mutex seq_mutex_;
   SeqWindow seqs_{static_cast<std::int64_t>(wire::kAnswerWindowMax)};
+
+  std::mutex facts_mutex_;
+  wire::CapabilitiesReply facts_;
 
   std::mutex state_mutex_;
   std::condition_variable connected_changed_;

@@ -49,6 +49,7 @@ std::optional<std::string> value_of(const wire::NodeInfo& info, std::string_view
   if (key == "ephemeral_owner") return fmt::format("0x{:x}", static_cast<std::uint64_t>(s.ephemeral_owner));
   if (key == "shape") return shape_text(info.attributes.shape);
   if (key == "acl") return acl_text(info.acl);
+  if (key == "ttl" && info.ttl_ms != 0) return std::to_string(info.ttl_ms);
   return std::nullopt;
 }
 

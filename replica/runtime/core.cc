@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(50);
 constexpr std::int64_t kHandshakeLimitMs = 10'000;  // nio.sessionlessCnxnTimeout
+constexpr std::int64_t kDiskPeriodMs = 1000;
 constexpr std::size_t kApplyChunk = 64;             // transactions applied in one hold of the tree lock
 
 // A fold goes into a batch when so much has changed; smaller amounts wait for an idle moment.
@@ -139,6 +141,7 @@ void Core::start(std::function<void()> on_serving) {
     }
   });
   refuse_writes_ = store_->space().refuse_writes;
+  look_at_disk();
   next_session_ = (static_cast<std::uint64_t>(config_.server_id) << 56) |
                   ((static_cast<std::uint64_t>(wall_ms()) << 24) >> 8);
   last_tick_ms_ = last_reap_ms_ = now_ms();
@@ -504,6 +507,10 @@ void Core::tick() {
     expire_sessions(now);
   }
   close_idle_handshakes(now);
+  if (now - last_disk_ms_ >= kDiskPeriodMs) {
+    last_disk_ms_ = now;
+    look_at_disk();
+  }
   if (now - last_reap_ms_ >= config_.container_check_ms) {
     last_reap_ms_ = now;
     reap();
@@ -548,6 +555,14 @@ void Core::close_idle_handshakes(std::int64_t now) {
   for (const auto& conn : connections()) {
     if (!conn->connected() && now - conn->accepted_ms() > kHandshakeLimitMs) conn->close(false);
   }
+}
+
+void Core::look_at_disk() {
+  struct statvfs disk {};
+  if (::statvfs(config_.data_dir.c_str(), &disk) != 0) return;
+  const auto unit = static_cast<std::int64_t>(disk.f_frsize);
+  const std::lock_guard<TreeLock> lock(tree_lock_);
+  tree_.set_disk(static_cast<std::int64_t>(disk.f_blocks) * unit, static_cast<std::int64_t>(disk.f_bavail) * unit);
 }
 
 void Core::reap() {

@@ -121,6 +121,7 @@ class Core final : private tree::Sink {
   void expire_sessions(std::int64_t now);
   void close_idle_handshakes(std::int64_t now);
   void reap();
+  void look_at_disk();
   void close_session(SessionId session);
 
   const Config config_;
@@ -162,6 +163,7 @@ class Core final : private tree::Sink {
   tree::ExpiryTracker expiry_;
   std::int64_t last_tick_ms_ = 0;
   std::int64_t last_reap_ms_ = 0;
+  std::int64_t last_disk_ms_ = 0;
   std::uint64_t next_session_ = 0;
   struct Attached {
     std::shared_ptr<ClientConn> conn;

@@ -11,6 +11,7 @@ wire::NodeInfo node_info(const DataTree& tree, const Node& node) {
   info.stat = node.stat();
   info.acl = tree.acl(node);
   info.null_data = node.null_data;
+  info.ttl_ms = node.lifetime == Lifetime::kTtl ? node.owner_or_ttl : 0;
   return info;
 }
 
@@ -24,6 +25,7 @@ void write_node_info(wire::Writer& w, const DataTree& tree, const Node& node, bo
   wire::write(w, node.stat());
   wire::write(w, tree.acl(node));
   w.boolean(node.null_data);
+  w.i64(node.lifetime == Lifetime::kTtl ? node.owner_or_ttl : 0);
   w.boolean(with_data);
   if (with_data) w.buffer(std::string_view(node.data));
 }

@@ -32,6 +32,9 @@ Err ReadOps::capabilities(const Peer& peer, Reader& r, Writer& w) const {
   reply.trusted = peer.trusted;
   reply.peer_uid = peer.credentials.uid;
   reply.peer_gid = peer.credentials.gid;
+  reply.disk_bytes = disk_bytes_;
+  reply.disk_free_bytes = disk_free_bytes_;
+  reply.node_count = static_cast<std::int64_t>(tree_.nodes().size());
   wire::write(w, reply);
   return Err::kOk;
 }

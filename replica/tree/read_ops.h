@@ -27,6 +27,12 @@ class ReadOps {
   // As StateMachine::read.
   Err read(const Peer& peer, wire::Op op, std::string_view body, std::string& out, const EarlyEvent& early) const;
 
+  // Facts about the disk that only the shell knows; for kCapabilities. Exclusive lock.
+  void set_disk(std::int64_t bytes, std::int64_t free_bytes) {
+    disk_bytes_ = bytes;
+    disk_free_bytes_ = free_bytes;
+  }
+
  private:
   Err dispatch(const Peer& peer, wire::Op op, wire::Reader& r, wire::Writer& w, const EarlyEvent& early) const;
   bool allowed(const Peer& peer, const Node& node, std::int32_t perms) const;
@@ -58,6 +64,8 @@ class ReadOps {
   const DataTree& tree_;
   Watches& watches_;
   Interest& interest_;
+  std::int64_t disk_bytes_ = 0;
+  std::int64_t disk_free_bytes_ = 0;
   const Limits& limits_;
 };
 

@@ -48,6 +48,8 @@ struct StateMachine::Impl {
 StateMachine::StateMachine(Limits limits) : impl_(std::make_unique<Impl>(std::move(limits))) {}
 StateMachine::~StateMachine() = default;
 
+void StateMachine::set_disk(std::int64_t bytes, std::int64_t free_bytes) { impl_->reads.set_disk(bytes, free_bytes); }
+
 bool StateMachine::is_read(Op op) { return ReadOps::is_read(op); }
 
 bool StateMachine::is_write(Op op, std::string_view body) {

@@ -153,6 +153,9 @@ class StateMachine {
   Result<bool, Fault> load_counters(std::string_view record);
   Result<bool, Fault> finish_load(Zxid tree_durable);
 
+  // The size of the disk under the store and what is free of it, for a mount's statfs. Not replicated.
+  void set_disk(std::int64_t bytes, std::int64_t free_bytes);
+
   // --- facts for four-letter words, metrics and tests
   std::size_t node_count() const;       // as `srvr` counts: the root twice
   std::size_t ephemeral_count() const;
