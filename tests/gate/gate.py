@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
@@ -22,13 +23,13 @@ Without PART: the gate = tidy, unit, asan, tsan, fuzz, e2e. As root, as it mount
   unit            unit tests, release build            NAME: a test binary, such as tree_test
   asan            unit tests under address and undefined-behaviour sanitizers
   tsan            the threaded shells under the thread sanitizer
-  fuzz            each fuzz target for some seconds
+  fuzz            each fuzz target for some seconds       NAME: a target, such as wire_fuzz
   e2e             real daemons and mounts              NAME: a file or file.test, such as torn_reads
   extended        what is slow (waits of minutes, other people's programs)
-  soak            the long runs with the full figures; hours      NAME: as for e2e
+  soak            the long runs with the full figures, fuzzing included; hours      NAME: as for e2e
   --no-build      take the binaries as they are
 Environment: COORD_BIN_DIR (daemons for e2e, default build/release/bin), COORD_TEST_TMP (where tests work, default
-/tmp), FUZZ_SECONDS (per target, default 20)."""
+/tmp), FUZZ_SECONDS (per target; default 5, for soak 300)."""
 
 GATE = ["tidy", "unit", "asan", "tsan", "fuzz", "e2e"]
 TSAN_BINARIES = ["common_test", "runtime_test"]
@@ -206,26 +207,28 @@ class Gate:
             part, name, counts["OK"], counts["FAILED"], counts["SKIPPED"], time.monotonic() - start), flush=True)
         return counts["OK"], counts["FAILED"], counts["SKIPPED"]
 
-    def fuzz(self, only):
+    def fuzz(self, only, default_seconds=5):
         if not self.build("fuzz", [os.path.basename(s)[:-3] for s in fuzz_sources()]):
             return
         start = time.monotonic()
-        seconds = int(os.environ.get("FUZZ_SECONDS", "20"))
+        seconds = int(os.environ.get("FUZZ_SECONDS", default_seconds))
         passed = failed = 0
         for source in fuzz_sources():
             name = os.path.basename(source)[:-3]
             if only and name not in only:
                 continue
             binary = os.path.join(ROOT, "build", "fuzz", "bin", name)
-            seeds = os.path.join(ROOT, "tests", "fuzz", name + "_corpus")
+            seeds = os.path.join(ROOT, "tests", "fuzz", "corpus", name)
             said = []
 
             def keep(line):
                 said.append(line)
                 return False
-            argv = [binary, "-max_total_time=%d" % seconds, "-timeout=10", "-rss_limit_mb=2048",
-                    "-artifact_prefix=/tmp/%s-" % name] + ([seeds] if os.path.isdir(seeds) else [])
-            status = run(argv, seconds + 60, keep)
+            # What it finds goes into the first folder, a passing one; the seeds are only read.
+            with tempfile.TemporaryDirectory(prefix="coord-fuzz-") as found:
+                status = run([binary, "-max_total_time=%d" % seconds, "-timeout=10", "-rss_limit_mb=2048",
+                              "-print_funcs=0", "-artifact_prefix=/tmp/%s-" % name, found]
+                             + ([seeds] if os.path.isdir(seeds) else []), seconds + 60, keep)
             runs = [line for line in said if line.startswith("Done ")]
             if status == 0 and runs:
                 passed += 1
@@ -280,6 +283,9 @@ class Gate:
             self.gtest(part, part, only)
         elif part == "fuzz":
             self.fuzz(only)
+        elif part == "soak" and not only:
+            self.fuzz([], 300)
+            self.end_to_end(part, only)
         else:
             self.end_to_end(part, only)
 
