@@ -154,7 +154,7 @@ void read_readdir(Mount& mount, fuse_req_t req, Ino ino, std::size_t size, off_t
     if (need > room) break;
     used += need;
     if (counted) {
-      mount.cache().add_lookup(item.ino);
+      mount.count_lookup(item.ino);
       given.push_back(item.ino);
     }
   }

@@ -1,8 +1,10 @@
 #include "fusefs/kernel/mount.h"
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <ctime>
+#include <future>
 
 #include "common/base/check.h"
 #include "fusefs/kernel/caller.h"
@@ -16,6 +18,8 @@ namespace {
 // An inode that is answered for under its new name while an old one is still in the kernel's cache: its attributes must
 // expire by themselves, so that the old name is asked about again. Long enough for the call that asked.
 constexpr double kLimboTimeout = 0.02;  // seconds
+
+constexpr std::chrono::seconds kDiskWait{1};
 
 int test_delay_ms() {
   const char* text = std::getenv("COORDFS_TEST_DELAY_REPLY_MS");
@@ -119,6 +123,18 @@ Mount::Shown Mount::show(Ino ino) const {
 
 // --- replies
 
+void Mount::count_lookup(Ino ino) const {
+  cache_.add_lookup(ino);
+  if (view_of(ino) == View::kDir) cache_.find(node_of(ino))->children_dir_open = true;
+}
+
+void Mount::children_dir_goes(Ino parent, std::string_view shown) const {
+  const Found found = find(parent, shown);
+  if (found.kind != Found::Kind::kFound || view_of(found.ino) != View::kDir) return;
+  const CachedNode* node = cache_.find(node_of(found.ino));
+  if (node != nullptr) node->children_dir_open = false;
+}
+
 namespace {
 
 fuse_entry_param entry_of(Ino ino, const Mount::Shown& shown, bool keep) {
@@ -135,7 +151,7 @@ fuse_entry_param entry_of(Ino ino, const Mount::Shown& shown, bool keep) {
 
 int Mount::reply_entry(fuse_req_t req, Ino ino, bool keep) {
   const fuse_entry_param entry = entry_of(ino, show(ino), keep);
-  cache_.add_lookup(ino);  // before the reply: a FORGET may follow at once
+  count_lookup(ino);  // before the reply: a FORGET may follow at once
   pause_before_reply();
   const int unwanted = fuse_reply_entry(req, &entry);
   if (unwanted != 0 && cache_.forget(ino, 1)) coherence_.candidate(node_of(ino));
@@ -176,6 +192,24 @@ void Mount::reply_replay_entry(fuse_req_t req, Ino ino) {
     }
   }
 }
+
+wire::CapabilitiesReply Mount::disk() {
+  // Shared with the completion, which may come after this has given up waiting.
+  const auto answer = std::make_shared<std::promise<wire::CapabilitiesReply>>();
+  std::future<wire::CapabilitiesReply> future = answer->get_future();
+  if (client_connected()) {
+    link_.capabilities_async({}, false, [this, answer](const Answer<wire::CapabilitiesReply>& a) {
+      const std::lock_guard guard(disk_mutex_);
+      if (a.ok()) disk_ = a.value;
+      answer->set_value(disk_);
+    });
+    if (future.wait_for(kDiskWait) == std::future_status::ready) return future.get();
+  }
+  const std::lock_guard guard(disk_mutex_);
+  return disk_;
+}
+
+bool Mount::client_connected() const { return link_.client().connected(); }
 
 // --- names
 
@@ -240,7 +274,8 @@ Mount::Found Mount::find(Ino parent, std::string_view shown) const {
   const wire::NodeInfo& info = child->info;
   const bool dir_shaped = info.attributes.shape == Shape::kDir;
   if (children_dir) {
-    if (dir_shaped || !shows_children_name(info)) return out;
+    const bool open = child->children_dir_open && child->lookups_of(View::kDir) != 0;
+    if (dir_shaped || (!shows_children_name(info) && !open)) return out;
     out.kind = Found::Kind::kFound;
     out.ino = ino_of(info.id, View::kDir);
     return out;

@@ -165,9 +165,16 @@ class Mount {
   int reply_entry(fuse_req_t req, Ino ino, bool keep);
   int reply_create(fuse_req_t req, Ino ino, bool keep, const fuse_file_info& fi);
   void reply_attributes(fuse_req_t req, Ino ino);
+  // Counts an entry that the kernel is about to be given. Shared lock held.
+  void count_lookup(Ino ino) const;
+  // Somebody is about to remove that directory: see CachedNode::children_dir_open. Shared lock held.
+  void children_dir_goes(Ino parent, std::string_view shown) const;
   // The answer to a replay's LOOKUP, MKNOD, MKDIR, SYMLINK (replay::Say::kNode): an entry reply with that inode, dead or
   // alive, timeout 0. Without any lock; may ask the replica, so that the kernel only gets nodes that are held.
   void reply_replay_entry(fuse_req_t req, Ino ino);
+
+  // The replica's disk, for statfs: asked for now, the last known when no answer comes within a second.
+  wire::CapabilitiesReply disk();
 
   // False when the replica has been away for longer than -o stale=fail:SECONDS allows: answer ETIMEDOUT.
   bool reads_allowed() const { return reads_allowed_.load(std::memory_order_relaxed); }
@@ -205,6 +212,7 @@ class Mount {
 
  private:
   friend class MountRunner;
+  bool client_connected() const;
   friend class Coherence;
 
   MountOptions options_;
@@ -219,6 +227,8 @@ class Mount {
   std::atomic<bool> reads_allowed_{true};
   bool raise_events_ = true;  // false on a read-only mount: its helper could not make the calls
   std::atomic<std::size_t> data_max_{static_cast<std::size_t>(wire::kFrameSizeMax) - 4096};
+  std::mutex disk_mutex_;
+  wire::CapabilitiesReply disk_;  // the last answer
   mutable std::mutex busy_mutex_;
   std::unordered_map<Ino, int> busy_;
 };

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <future>
 #include <thread>
 
 #include "common/base/log.h"
@@ -219,8 +220,15 @@ void MountRunner::close_predecessor() {
   how.session = predecessor_->session;
   how.password = predecessor_->password;
   how.renew = false;
+  const auto outcome = std::make_shared<std::promise<bool>>();  // true: the session is ours to close
+  const auto told = std::make_shared<std::atomic<bool>>(false);
+  how.on_session = [outcome, told](client::SessionEvent event) {
+    if (event == client::SessionEvent::kDisconnected || told->exchange(true)) return;
+    outcome->set_value(event != client::SessionEvent::kExpired);
+  };
+  auto future = outcome->get_future();
   auto old = client::Client::create(std::move(how));
-  if (!old->wait_connected(kPredecessorLimit)) return;  // it has expired by itself, or it will
+  if (future.wait_for(kPredecessorLimit) != std::future_status::ready || !future.get()) return;  // it has expired, or will
   old->close(kPredecessorLimit);
   log::info("fuse", "closed the session of a dead predecessor session=0x{:x}", predecessor_->session);
 }

@@ -68,6 +68,9 @@ struct CachedNode {
   std::int64_t absorbed = 0;  // the cache's serial number of the last answer that held it
   mutable std::atomic<std::uint64_t> lookups[kViews] = {0, 0};  // the kernel's lookup counts
   mutable std::atomic<std::int32_t> pins{0};
+  // NAME@ of a file-shaped node has been shown to the kernel, and nobody on this host has removed it since: it can be
+  // looked up, for as long as the kernel knows it, also while it has no children (between mkdir NAME@ and its first child).
+  mutable std::atomic<bool> children_dir_open{false};
   std::uint32_t limbo[kViews] = {0, 0};  // names of that inode which are being invalidated
 
   bool current() const { return state == State::kCurrent; }
