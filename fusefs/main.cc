@@ -100,7 +100,8 @@ int usage_error(const std::string& message) {
 }
 
 bool below(const std::string& path, const std::string& directory) {
-  return path == directory || (path.size() > directory.size() && path.starts_with(directory) && path[directory.size()] == '/');
+  return path == directory ||
+         (path.size() > directory.size() && path.starts_with(directory) && path[directory.size()] == '/');
 }
 
 // What can be known without a replica to be wrong. Empty: fine.

@@ -152,7 +152,9 @@ void Coherence::lose_name(Ino ino, Ino parent, const std::string& name) {
   perform(effects);
 }
 
-void Coherence::invalidate_attributes(NodeId node) { invalidate({ino_of(node, View::kData), ino_of(node, View::kDir)}); }
+void Coherence::invalidate_attributes(NodeId node) {
+  invalidate({ino_of(node, View::kData), ino_of(node, View::kDir)});
+}
 
 void Coherence::invalidate(const std::vector<Ino>& inodes) {
   fuse_session* session = mount_.session();
@@ -188,7 +190,7 @@ void Coherence::on_change(const wire::ChangeEvent& event) {
     mount_.cache().drop_all(effects);
     perform(effects);
   } else {
-    if (event.zxid > last_zxid_.load(std::memory_order_relaxed)) last_zxid_.store(event.zxid, std::memory_order_relaxed);
+    if (event.zxid > last_zxid_.load()) last_zxid_.store(event.zxid);
     const bool from_us = event.origin_seq != 0 && event.origin == mount_.replica().session();
     apply_locked(event, from_us);
   }

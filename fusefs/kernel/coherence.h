@@ -2,9 +2,9 @@
 // fill the memory, the change events that update it, the invalidations that follow, limbo, and forgetting.
 //
 // THE RULE. Reading the memory, until the reply is written to the kernel, happens under the shared lock; changing the
-// memory and invalidating the kernel's attributes under the exclusive one. So no older answer can reach the kernel after
-// an invalidation. Nobody waits for the replica, for a file or for another process under either; fuse_reply_*() is fine
-// under the shared one. The lock prefers writers and is not recursive: never take it twice in one thread.
+// memory and invalidating the kernel's attributes under the exclusive one. So no older answer can reach the kernel
+// after an invalidation. Nobody waits for the replica, for a file or for another process under either; fuse_reply_*()
+// is fine under the shared one. The lock prefers writers and is not recursive: never take it twice in one thread.
 //
 // Lock order: coherence lock -> any mutex of the write side -> mutexes of the link and the replayer's queue.
 //
@@ -15,7 +15,8 @@
 //     const CachedNode* node = mount.cache().current(id);
 //     if (node != nullptr) { ...; mount.pause_before_reply(); fuse_reply_...(); return; }
 //     lock.unlock();
-//     Err err = mount.coherence().fetch_node(id, who, deadline);   // the answer goes into the memory, then we look again
+//     Err err = mount.coherence().fetch_node(id, who, deadline);   // the answer goes into the memory, then we look
+// again
 //     if (err != Err::kOk) { fuse_reply_err(req, read_errno(err)); return; }
 //   }
 #pragma once
@@ -140,8 +141,8 @@ class Coherence {
   // After kReconnected, or kConnected of a later session: compares everything held, then calls `done` (resume.cc).
   void resume(std::function<void()> done);
 
-  // A create, delete or rename of this name waits for its replay: entry replies for it have timeout 0, so that the kernel
-  // asks again in the helper's call, and is told what the replay needs. Shared lock held.
+  // A create, delete or rename of this name waits for its replay: entry replies for it have timeout 0, so that the
+  // kernel asks again in the helper's call, and is told what the replay needs. Shared lock held.
   bool name_in_replay(Ino parent, std::string_view name) const;
 
   // --- from the replayer

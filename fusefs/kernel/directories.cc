@@ -83,13 +83,13 @@ int snapshot(Mount& mount, fuse_req_t req, Ino ino, std::vector<Item>& items) {
   }
 }
 
-// fi->fh points to a shared pointer: as soon as a READDIR is answered, RELEASEDIR may come on another thread, while this
-// one still has to unlock the handle.
+// fi->fh points to a shared pointer: as soon as a READDIR is answered, RELEASEDIR may come on another thread, while
+// this one still has to unlock the handle.
 using HandlePtr = std::shared_ptr<DirectoryHandle>;
 HandlePtr* handle_of(const fuse_file_info* fi) { return reinterpret_cast<HandlePtr*>(fi->fh); }
 
-// What readdirplus gives the kernel for one name: the node as it is now, if the name still stands for it and the node is
-// held; else the name and type only (nodeid 0), so that the kernel asks.
+// What readdirplus gives the kernel for one name: the node as it is now, if the name still stands for it and the node
+// is held; else the name and type only (nodeid 0), so that the kernel asks.
 bool entry_now(Mount& mount, Ino directory, const Item& item, fuse_entry_param& entry) {
   const CachedNode* node = mount.cache().current(node_of(item.ino));
   Ino parent = 0;

@@ -16,7 +16,7 @@ void init(void*, fuse_conn_info* conn) {
     if (!on) conn->want &= ~flag;
   };
   want(FUSE_CAP_READDIRPLUS, true);
-  want(FUSE_CAP_READDIRPLUS_AUTO, false);  // an entry comes from memory: attributes at once are cheaper than a lookup each
+  want(FUSE_CAP_READDIRPLUS_AUTO, false);  // entries come from memory: cheaper at once than by a lookup each
   want(FUSE_CAP_ATOMIC_O_TRUNC, true);     // O_TRUNC belongs to the open's commit
   want(FUSE_CAP_PARALLEL_DIROPS, true);
   want(FUSE_CAP_WRITEBACK_CACHE, false);   // one save is one transaction: nothing of ours is in the page cache

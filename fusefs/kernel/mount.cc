@@ -229,7 +229,8 @@ Mount::Found Mount::find(Ino parent, std::string_view shown) const {
       out.dot_data = true;
       if (dir == nullptr || !dir->current()) {
         out.kind = Found::Kind::kAsk;
-      } else if (dir->info.attributes.shape == Shape::kDir && (shows_dot_data(dir->info) || writes_->pending(directory))) {
+      } else if (dir->info.attributes.shape == Shape::kDir &&
+                 (shows_dot_data(dir->info) || writes_->pending(directory))) {
         out.kind = Found::Kind::kFound;
         out.ino = ino_of(directory, View::kData);
         out.deferred = !shows_dot_data(dir->info);

@@ -1,6 +1,6 @@
 // The mounted file system: one object that owns the parts and lets them find each other; the seam between the read side
-// (lookup, attributes, directories, coherence) and the write side (handles, commits, creation, removal), and the answers
-// both sides give to the kernel.
+// (lookup, attributes, directories, coherence) and the write side (handles, commits, creation, removal), and the
+// answers both sides give to the kernel.
 #pragma once
 
 #define FUSE_USE_VERSION 312
@@ -32,9 +32,9 @@ inline constexpr double kLongTimeout = 86'400.0;  // seconds
 inline constexpr std::uint32_t kBlockSize = 4096;  // st_blksize; st_blocks counts 512 bytes
 inline constexpr std::uint32_t kMaxWrite = 1 << 20;
 
-// Which changes this mount's kernel has made in its own caches, and raised inotify events for, before their change events
-// come back (filesystem.md section 5: skip the replay iff the kernel has raised exactly this event on exactly this name).
-// The write side adds what a mutation is about to do when the kernel will be told that it succeeded, in
+// Which changes this mount's kernel has made in its own caches, and raised inotify events for, before their change
+// events come back (filesystem.md section 5: skip the replay iff the kernel has raised exactly this event on exactly
+// this name). The write side adds what a mutation is about to do when the kernel will be told that it succeeded, in
 // NodeHooks::submitted; and retracts it when the caller gets an error after all (a time-out), before that reply.
 // Threading: any; own mutex, which is the last in the lock order.
 class Announcements {
@@ -73,9 +73,9 @@ enum class Link : std::uint8_t {
 
 // The write side (handles.cc, write_ops.cc, ...), made by make_write_side(). Handlers run on worker threads without any
 // lock and answer their request exactly once, as those of fuse_lowlevel_ops do; replay requests are matched in them.
-// As soon as a request on a handle is answered, its RELEASE may run on another thread: nothing that the handle owns may be
-// touched after the reply, not even to unlock it (copy a shared pointer first).
-// Hooks say which lock the caller holds; they must not take it again, and must not block.
+// As soon as a request on a handle is answered, its RELEASE may run on another thread: nothing that the handle owns may
+// be touched after the reply, not even to unlock it (copy a shared pointer first). Hooks say which lock the caller
+// holds; they must not take it again, and must not block.
 class WriteSide {
  public:
   virtual ~WriteSide() = default;
@@ -83,7 +83,8 @@ class WriteSide {
   // --- FUSE requests
   virtual void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) = 0;
   virtual void read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t off, fuse_file_info* fi) = 0;
-  virtual void write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t size, off_t off, fuse_file_info* fi) = 0;
+  virtual void write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t size, off_t off,
+                     fuse_file_info* fi) = 0;
   virtual void flush(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) = 0;
   virtual void fsync(fuse_req_t req, fuse_ino_t ino, int datasync, fuse_file_info* fi) = 0;
   virtual void release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) = 0;
@@ -106,8 +107,9 @@ class WriteSide {
   // --- hooks of the read side
   // Uncommitted edits of the node on this host. [shared or exclusive lock held]
   virtual std::optional<Pending> pending(NodeId node) const = 0;
-  // Nodes that exist on this host only (deferred creation), by place, by id, and all of a directory; `id` may also be one
-  // that has been given up for another host's node since: then that node's info under the asked id. [shared lock held]
+  // Nodes that exist on this host only (deferred creation), by place, by id, and all of a directory; `id` may also be
+  // one that has been given up for another host's node since: then that node's info under the asked id. [shared lock
+  // held]
   virtual std::optional<wire::NodeInfo> deferred(NodeId parent, std::string_view znode_name) const = 0;
   virtual std::optional<wire::NodeInfo> deferred(NodeId id) const = 0;
   virtual std::vector<wire::NodeInfo> deferred_in(NodeId parent) const = 0;
@@ -169,8 +171,8 @@ class Mount {
   void count_lookup(Ino ino) const;
   // Somebody is about to remove that directory: see CachedNode::children_dir_open. Shared lock held.
   void children_dir_goes(Ino parent, std::string_view shown) const;
-  // The answer to a replay's LOOKUP, MKNOD, MKDIR, SYMLINK (replay::Say::kNode): an entry reply with that inode, dead or
-  // alive, timeout 0. Without any lock; may ask the replica, so that the kernel only gets nodes that are held.
+  // The answer to a replay's LOOKUP, MKNOD, MKDIR, SYMLINK (replay::Say::kNode): an entry reply with that inode, dead
+  // or alive, timeout 0. Without any lock; may ask the replica, so that the kernel only gets nodes that are held.
   void reply_replay_entry(fuse_req_t req, Ino ino);
 
   // The replica's disk, for statfs: asked for now, the last known when no answer comes within a second.
@@ -198,8 +200,9 @@ class Mount {
     bool deferred = false;   // exists on this host only
   };
   Found find(Ino parent, std::string_view shown) const;
-  // find() with fetches: waits until `deadline`, without the lock. 0 and `found` (kFound or kAbsent), or an errno (ESTALE
-  // when the parent is in limbo or gone). The answer may be out of date again when it is used: check under the lock.
+  // find() with fetches: waits until `deadline`, without the lock. 0 and `found` (kFound or kAbsent), or an errno
+  // (ESTALE when the parent is in limbo or gone). The answer may be out of date again when it is used: check under the
+  // lock.
   int resolve(Ino parent, std::string_view shown, const Credentials& who, Deadline deadline, Found& found);
   // Fetches what a kAsk needs. 0: look again; ENOENT: certainly absent; else the errno to answer. No lock held.
   int ask(const Found& found, const Credentials& who, Deadline deadline);
@@ -239,7 +242,9 @@ std::unique_ptr<WriteSide> make_write_side(Mount& mount);
 // Directory locks of one handler, for Host::directory_busy.
 class DirectoryUse {
  public:
-  DirectoryUse(Mount& mount, Ino directory) : mount_(mount), directory_(directory) { mount_.directory_enter(directory_); }
+  DirectoryUse(Mount& mount, Ino directory) : mount_(mount), directory_(directory) {
+    mount_.directory_enter(directory_);
+  }
   ~DirectoryUse() { mount_.directory_leave(directory_); }
   DirectoryUse(const DirectoryUse&) = delete;
   DirectoryUse& operator=(const DirectoryUse&) = delete;

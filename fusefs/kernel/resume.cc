@@ -143,8 +143,9 @@ class Resume : public std::enable_shared_from_this<Resume> {
       how.deadline = kResumeDeadline;
       how.first = true;
       auto self = shared_from_this();
-      c_.mount_.replica().client().submit(wire::Op::kReadDir, std::move(body), std::move(how),
-                                          [self, id](const client::Reply& reply) { self->directory_answered(id, reply); });
+      c_.mount_.replica().client().submit(
+          wire::Op::kReadDir, std::move(body), std::move(how),
+          [self, id](const client::Reply& reply) { self->directory_answered(id, reply); });
     }
   }
 

@@ -228,7 +228,8 @@ void MountRunner::close_predecessor() {
   };
   auto future = outcome->get_future();
   auto old = client::Client::create(std::move(how));
-  if (future.wait_for(kPredecessorLimit) != std::future_status::ready || !future.get()) return;  // it has expired, or will
+  // Not ours to close: it has expired, or will.
+  if (future.wait_for(kPredecessorLimit) != std::future_status::ready || !future.get()) return;
   old->close(kPredecessorLimit);
   log::info("fuse", "closed the session of a dead predecessor session=0x{:x}", predecessor_->session);
 }
@@ -256,8 +257,8 @@ bool MountRunner::mount_kernel(std::string& why) {
   }
   if (fuse_session_mount(session, mountpoint_.c_str()) != 0) {
     fuse_session_destroy(session);
-    why = "cannot mount at " + mountpoint_ + " (see the line above, if any; is fuse3 installed, /dev/fuse there, and, " +
-          "for an ordinary user, user_allow_other set in /etc/fuse.conf where allow_other is asked for?)";
+    why = "cannot mount at " + mountpoint_ + " (see the line above, if any; is fuse3 installed, /dev/fuse there, " +
+          "and, for an ordinary user, user_allow_other set in /etc/fuse.conf where allow_other is asked for?)";
     return false;
   }
   mount_.session_ = session;
@@ -310,7 +311,9 @@ void MountRunner::unmount() {
       mount_.writes().drain(kDrainLimit);
       if (!workers_.wait(milliseconds(500))) {
         log::warn("fuse", "files are still open: aborting the connection");
-        if (auto done = abort_connection(minor_); !done) log::warn("fuse", "abort failed reason={}", done.error().message);
+        if (auto done = abort_connection(minor_); !done) {
+          log::warn("fuse", "abort failed reason={}", done.error().message);
+        }
         fuse_session_exit(mount_.session_);
         workers_.wait(milliseconds(1000));
       }
@@ -380,7 +383,7 @@ void MountRunner::on_session(client::SessionEvent event) {
 
 void MountRunner::first_answer(const Answer<wire::CapabilitiesReply>& answer) {
   const std::lock_guard guard(state_mutex_);
-  if (answer.err == Err::kConnectionLoss || answer.err == Err::kSessionExpired) return;  // the next connection asks again
+  if (answer.err == Err::kConnectionLoss || answer.err == Err::kSessionExpired) return;  // the next one asks again
   if (!answer.ok()) {
     refused_ = fmt::format("the server at {} refuses coord's extension operations ({}): it is not a coordd",
                            options_.source, error_name(answer.err));
@@ -438,8 +441,8 @@ void MountRunner::check_link() {
   const std::int64_t since = away_since_ms_.load();
   if (since == 0) return;
   const std::int64_t away = boottime_ms() - since;
-  // The connection was found dead at most two thirds of the time-out after the last sign of life (common/client), so the
-  // leader cannot expire the session before another third has passed.
+  // The connection was found dead at most two thirds of the time-out after the last sign of life (common/client), so
+  // the leader cannot expire the session before another third has passed.
   if (away > client_->negotiated_timeout_ms() / 3 && !suspect_.exchange(true)) {
     mount_.writes().on_link(Link::kSuspect);
   }

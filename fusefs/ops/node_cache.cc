@@ -244,7 +244,8 @@ void NodeCache::replace(CachedNode& node, wire::NodeInfo info, const ByKernel& b
       Ino old_parent = 0, new_parent = 0;
       std::string old_name, new_name;
       if (node.lookups_of(view) == 0 || !place_of_info(node.info, view, old_parent, old_name)) continue;
-      const bool stays = place_of_info(info, view, new_parent, new_name) && old_parent == new_parent && old_name == new_name;
+      const bool shown = place_of_info(info, view, new_parent, new_name);
+      const bool stays = shown && old_parent == new_parent && old_name == new_name;
       if (!stays && !by_kernel(view)) lose_if_known(node, node.info, view, effects);
     }
     if (node.info.parent != info.parent || node.info.name != info.name) unlink(info.id, node.info);

@@ -1,16 +1,17 @@
 // What this mount knows of the tree: the nodes it holds on the replica, kept current by change events, and what the
-// kernel has been told about them. Pure: no threads, no clock, no kernel; changes say in `Effects` what the kernel has to
-// be told, and the shell (kernel/coherence) tells it.
+// kernel has been told about them. Pure: no threads, no clock, no kernel; changes say in `Effects` what the kernel has
+// to be told, and the shell (kernel/coherence) tells it.
 //
 // Locking is the caller's (kernel/coherence.h): const functions and those marked [shared] under the shared lock, all
 // others under the exclusive one. Pointers and references are good until that lock is released.
 //
-// A node's record is *current* when it is held, or is a child of a held directory whose listing is complete: the replica
-// sends the changes of both. Only current records may be shown. A record lives while the kernel has lookups on one of its
-// inodes, while it is pinned (open handles), while a name of it is in limbo, or while its parent's listing needs it.
+// A node's record is *current* when it is held, or is a child of a held directory whose listing is complete: the
+// replica sends the changes of both. Only current records may be shown. A record lives while the kernel has lookups on
+// one of its inodes, while it is pinned (open handles), while a name of it is in limbo, or while its parent's listing
+// needs it.
 //
-// Limbo (filesystem.md section 3): an inode whose name was taken away by somebody else, until the kernel has been told to
-// forget that name. It answers ESTALE to path-like requests, so that the kernel asks again and callers see the truth.
+// Limbo (filesystem.md section 3): an inode whose name was taken away by somebody else, until the kernel has been
+// told to forget that name. It answers ESTALE to path-like requests, so that the kernel asks again and callers see the truth.
 // After that: `gone` = its last attributes with nlink 0, else the live node.
 #pragma once
 
@@ -69,7 +70,8 @@ struct CachedNode {
   mutable std::atomic<std::uint64_t> lookups[kViews] = {0, 0};  // the kernel's lookup counts
   mutable std::atomic<std::int32_t> pins{0};
   // NAME@ of a file-shaped node has been shown to the kernel, and nobody on this host has removed it since: it can be
-  // looked up, for as long as the kernel knows it, also while it has no children (between mkdir NAME@ and its first child).
+  // looked up, for as long as the kernel knows it, also while it has no children (between mkdir NAME@ and its first
+  // child).
   mutable std::atomic<bool> children_dir_open{false};
   std::uint32_t limbo[kViews] = {0, 0};  // names of that inode which are being invalidated
 
@@ -84,7 +86,8 @@ struct CachedNode {
 };
 
 // Which names of a node exist, by what it is (filesystem.md section 2). A node is always visible under some name: a
-// file-shaped one with null data and no children shows as NAME@ (an ephemeral one, which can have no children, as NAME).
+// file-shaped one with null data and no children shows as NAME@ (an ephemeral one, which can have no children, as
+// NAME).
 bool shows_data_name(const wire::NodeInfo& info);      // NAME is the data half
 bool shows_children_name(const wire::NodeInfo& info);  // NAME@
 bool shows_dot_data(const wire::NodeInfo& info);       // DIR/.data

@@ -1,5 +1,5 @@
-// Which inotify events, and which invalidations of names, a change event means for this mount (filesystem.md section 5):
-// a pure function of the event, of what was known before it, and of what the kernel knows.
+// Which inotify events, and which invalidations of names, a change event means for this mount (filesystem.md section
+// 5): a pure function of the event, of what was known before it, and of what the kernel knows.
 #pragma once
 
 #include <functional>
