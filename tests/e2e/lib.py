@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -351,6 +352,15 @@ class Daemon:
         with open(self.log, errors="replace") as f:
             return f.read()
 
+    def no_crash(self, status):
+        """No test kills by these signals: a daemon that died of one has crashed, whatever the test thought of it."""
+        crashes = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL}
+        text = self.log_text()
+        words = [w for w in ("Sanitizer", "runtime error:") if w in text]
+        words += re.findall(r"ended by signal (?:4|6|7|8|11)\b", text)
+        check(status not in crashes and not words, "%s crashed: status %s %s\n%s" % (
+            self.name, status, words, text[-6000:]))
+
     def running(self):
         return self.process is not None and self.process.poll() is None
 
@@ -427,6 +437,7 @@ class Replica(Daemon):
     def destroy(self):
         if self.process is not None:
             kill_and_reap(self.process)
+            self.no_crash(self.process.returncode)
 
 
 class Mount(Daemon):
@@ -492,6 +503,7 @@ class Mount(Daemon):
                 os.kill(pid, signal.SIGKILL)
         unmount_all(self.path)
         kill_and_reap(self.process)
+        self.no_crash(self.process.returncode)
 
 
 def read(path):
