@@ -39,8 +39,8 @@ class Input {
   }
   // Mostly small, sometimes at the ends of the range, and anything at all.
   std::int64_t number() {
-    static constexpr std::int64_t kEdges[] = {-1,         0,           0x7fffffff,  -0x80000000LL, 0xffffffffLL,
-                                              0x80000000, INT64_MAX,   INT64_MIN,   1LL << 40,     (1LL << 40) - 1};
+    static constexpr std::int64_t kEdges[] = {-1,         0,         0x7fffffff, -0x80000000LL, 0xffffffffLL,
+                                              0x80000000, INT64_MAX, INT64_MIN,  1LL << 40,     (1LL << 40) - 1};
     const std::uint8_t kind = byte();
     if (kind < 200) return kind % 32;
     if (kind < 230) return kEdges[kind % std::size(kEdges)];
@@ -60,8 +60,11 @@ class Input {
   }
   std::string_view rest() { return take(rest_.size()); }
 
+  std::int64_t next_sequence() { return ++sequence_; }  // 1, 2, ...: not of the input
+
  private:
   std::string_view rest_;
+  std::int64_t sequence_ = 0;
 };
 
 }  // namespace coord::fuzz

@@ -20,7 +20,8 @@ NodeId small_id(Input& in) {
 
 std::string built_node(Input& in) {
   static const Acl kAcls[] = {open_acl(), {}, {AclEntry{1, {"digest", "u:h"}}}, {AclEntry{31, {"unix", "u:1"}}}};
-  static const std::string kNames[] = {"a", "b", "quota", "zookeeper", "zookeeper_limits", "zookeeper_stats", "", "x/y"};
+  static const std::string kNames[] = {"a", "b",  "quota", "zookeeper", "zookeeper_limits", "zookeeper_stats",
+                                       "",  "x/y"};
   Node parent;
   parent.id = small_id(in);
   Node node;

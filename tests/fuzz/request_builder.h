@@ -58,11 +58,18 @@ inline Request session_request(std::int64_t session) {
 }
 
 inline std::string path_from(Input& in) {
-  static constexpr std::string_view kNames[] = {"a", "b", "c", "s-", "d0000000000", "zookeeper", "quota",
-                                                "zookeeper_limits", "zookeeper_stats", "config"};
-  static constexpr std::string_view kOdd[] = {"/", "", "/zookeeper/quota/a", "/zookeeper/quota/a/zookeeper_limits",
-                                              "/zookeeper/quota/a/b/zookeeper_limits", "/zookeeper/config", "//a", "/a/",
-                                              "/zookeeper/quota/zookeeper_limits", "/zookeeper/quota/a/zookeeper_stats"};
+  static constexpr std::string_view kNames[] = {
+      "a", "b", "c", "s-", "d0000000000", "zookeeper", "quota", "zookeeper_limits", "zookeeper_stats", "config"};
+  static constexpr std::string_view kOdd[] = {"/",
+                                              "",
+                                              "/zookeeper/quota/a",
+                                              "/zookeeper/quota/a/zookeeper_limits",
+                                              "/zookeeper/quota/a/b/zookeeper_limits",
+                                              "/zookeeper/config",
+                                              "//a",
+                                              "/a/",
+                                              "/zookeeper/quota/zookeeper_limits",
+                                              "/zookeeper/quota/a/zookeeper_stats"};
   const std::uint8_t kind = in.byte();
   if (kind >= 224) return std::string(in.pick(kOdd));
   if (kind >= 216) return std::string(in.piece());
@@ -113,7 +120,7 @@ inline Acl acl_from(Input& in) {
 inline NodeId node_from(Input& in) {
   const std::uint8_t id = in.byte();
   if (id < 60) return kRootNode;
-  return id < 240 ? NodeId(16 + id % 16) : NodeId(static_cast<std::uint64_t>(in.number()));
+  return id < 245 ? NodeId(16 + id % (id < 180 ? 8 : 16)) : NodeId(static_cast<std::uint64_t>(in.number()));
 }
 
 inline std::int32_t version_from(Input& in) {
@@ -130,8 +137,9 @@ inline wire::MutationHeader header_from(Input& in) {
   const std::uint8_t seq = in.byte();
   const std::uint8_t acked = in.byte();
   wire::MutationHeader header;
-  header.seq = seq < 250 ? seq : in.number();
-  header.acked_below = acked < 250 ? acked / 8 : in.number();
+  // Mostly a fresh number, as what is repeated or out of the window does nothing.
+  header.seq = seq < 200 ? in.next_sequence() : seq < 250 ? seq - 200 : in.number();
+  header.acked_below = acked < 200 ? 0 : acked < 250 ? acked - 200 : in.number();
   header.who = credentials_from(in);
   return header;
 }
@@ -143,7 +151,10 @@ inline void stock_body(Input& in, Op op, wire::Writer& w) {
     w.buffer(data_from(in));
     wire::write(w, acl_from(in));
     const std::uint8_t flags = in.byte();
-    w.i32(flags >= 250 ? in.number32() : op == Op::kCreateContainer ? 4 : op == Op::kCreateTtl ? 5 + flags % 2 : flags % 4);
+    w.i32(flags >= 250                 ? in.number32()
+          : op == Op::kCreateContainer ? 4
+          : op == Op::kCreateTtl       ? 5 + flags % 2
+                                       : flags % 4);
     if (op == Op::kCreateTtl) w.i64(in.number());
     return;
   }
@@ -179,7 +190,7 @@ inline wire::CreateNodeRequest create_node_from(Input& in) {
   r.header = header_from(in);
   r.parent = node_from(in);
   r.name = name_from(in);
-  r.id = in.flag() ? NodeId{} : node_from(in);
+  r.id = in.byte() < 224 ? NodeId{} : node_from(in);
   const std::uint8_t mode = in.byte();
   r.mode = static_cast<wire::CreateMode>(mode < 128 ? 0 : mode % 7);
   r.ttl_ms = in.number();
@@ -262,24 +273,36 @@ inline void read_body(Input& in, Op op, wire::Writer& w) {
     return;
   }
   w.buffer(path_from(in));
-  if (op == Op::kAddWatch || op == Op::kRemoveWatches || op == Op::kCheckWatches) return w.i32(static_cast<int>(in.below(7)));
+  if (op == Op::kAddWatch || op == Op::kRemoveWatches || op == Op::kCheckWatches)
+    return w.i32(static_cast<int>(in.below(7)));
   w.boolean(in.flag());
+}
+
+inline Request create_request(std::string_view path, std::optional<std::string_view> data) {
+  Request request = request_of(100, Op::kCreate);
+  wire::Writer w(request.body);
+  w.buffer(path);
+  w.buffer(data);
+  wire::write(w, open_acl());
+  w.i32(0);
+  return request;
 }
 
 inline std::int64_t session_from(Input& in) {
   const std::uint8_t session = in.byte();
-  return session < 250 ? kSessions[session % 3] : in.number();
+  return session < 140 ? 100 : session < 250 ? kSessions[session % 3] : in.number();
 }
 
 inline Request build_request(Input& in) {
-  static constexpr Op kStock[] = {Op::kCreate,  Op::kCreate2, Op::kCreateContainer, Op::kCreateTtl,
-                                  Op::kDelete,  Op::kSetData, Op::kSetAcl,          Op::kCreate};
-  static constexpr Op kMutations[] = {Op::kCreateNode, Op::kSetNodeData, Op::kDeleteNode, Op::kSetAttributes, Op::kRename};
-  static constexpr Op kReads[] = {Op::kExists,      Op::kGetData,       Op::kGetAcl,       Op::kGetChildren,
-                                  Op::kGetChildren2, Op::kGetEphemerals, Op::kAddWatch,     Op::kGetAllChildrenNumber,
-                                  Op::kRemoveWatches, Op::kCheckWatches, Op::kSetWatches,   Op::kSetWatches2,
-                                  Op::kMultiRead,   Op::kLookup,        Op::kReadDir,      Op::kReadNode,
-                                  Op::kForget,      Op::kResume,        Op::kWhoAmI};
+  static constexpr Op kStock[] = {Op::kCreate, Op::kCreate2, Op::kCreateContainer, Op::kCreateTtl,
+                                  Op::kDelete, Op::kSetData, Op::kSetAcl,          Op::kCreate};
+  static constexpr Op kMutations[] = {Op::kCreateNode, Op::kSetNodeData, Op::kDeleteNode, Op::kSetAttributes,
+                                      Op::kRename};
+  static constexpr Op kReads[] = {Op::kExists,        Op::kGetData,       Op::kGetAcl,     Op::kGetChildren,
+                                  Op::kGetChildren2,  Op::kGetEphemerals, Op::kAddWatch,   Op::kGetAllChildrenNumber,
+                                  Op::kRemoveWatches, Op::kCheckWatches,  Op::kSetWatches, Op::kSetWatches2,
+                                  Op::kMultiRead,     Op::kLookup,        Op::kReadDir,    Op::kReadNode,
+                                  Op::kForget,        Op::kResume,        Op::kWhoAmI};
   const std::uint8_t kind = in.byte();
   Request request = request_of(session_from(in), Op::kError);
   wire::Writer w(request.body);
@@ -308,10 +331,10 @@ inline Request build_request(Input& in) {
 
 // Any op, any body. No op of the shell's own (ping, auth, ...) is excluded.
 inline Request raw_request(Input& in) {
-  static constexpr std::int32_t kOps[] = {-11, -10, -1,  0,   1,   2,   3,   4,   5,    6,    7,    8,    9,    11,
-                                          12,  13,  14,  15,  16,  17,  18,  19,  20,   21,   22,   100,  101,  102,
-                                          103, 104, 105, 106, 107, 1000, 1001, 1002, 1003, 1010, 1011, 1012, 1013, 1014,
-                                          1030, 1031, 1032};
+  static constexpr std::int32_t kOps[] = {-11,  -10,  -1,   0,    1,    2,    3,    4,    5,   6,    7,    8,
+                                          9,    11,   12,   13,   14,   15,   16,   17,   18,  19,   20,   21,
+                                          22,   100,  101,  102,  103,  104,  105,  106,  107, 1000, 1001, 1002,
+                                          1003, 1010, 1011, 1012, 1013, 1014, 1030, 1031, 1032};
   const std::uint8_t op = in.byte();
   const std::int32_t number = op < 250 ? kOps[op % std::size(kOps)] : in.integer<std::int32_t>();
   Request request = request_of(session_from(in), static_cast<Op>(number));

@@ -82,8 +82,9 @@ class Ensemble {
       leader_->connection_opened(peers_.back());
       follower_->connection_opened(peers_.back());
     }
-    // Two of the sessions are there from the start.
-    for (std::size_t i = 0; i < 2; ++i) prepare(fuzz::session_request(fuzz::kSessions[i]));
+    for (const std::int64_t session : fuzz::kSessions) prepare(fuzz::session_request(session));
+    const std::uint8_t start = in.byte();
+    if ((start & 3) != 0) populate((start & 2) != 0);
     apply_all();
   }
 
@@ -96,6 +97,16 @@ class Ensemble {
   }
 
  private:
+  // Something to begin with: a directory, files in it, one with null data; quotas.
+  void populate(bool quotas) {
+    for (const std::string_view path : {"/a", "/b"}) prepare(fuzz::create_request(path, std::nullopt));  // ids 16, 17
+    for (const std::string_view path : {"/a/a", "/a/b", "/b/c", "/c"}) prepare(fuzz::create_request(path, "data"));
+    if (!quotas) return;
+    prepare(fuzz::create_request("/zookeeper/quota/a", ""));
+    prepare(fuzz::create_request("/zookeeper/quota/a/zookeeper_limits", "count=4,bytes=20,countHardLimit=6"));
+    prepare(fuzz::create_request("/zookeeper/quota/a/zookeeper_stats", "count=0,bytes=0"));
+  }
+
   static Limits limits_from(Input& in) {
     const std::uint8_t bits = in.byte();
     Limits limits;
@@ -148,7 +159,8 @@ class Ensemble {
     const Applied theirs = follower_->apply(zxid, payload, true, sink_);
     check_code(mine.op, mine.err);
     COORD_CHECK_MSG(mine.err == theirs.err && mine.body == theirs.body, "leader and follower answer differently");
-    COORD_CHECK_MSG(mine.session == theirs.session && mine.xid == theirs.xid && mine.op == theirs.op, "another request");
+    COORD_CHECK_MSG(mine.session == theirs.session && mine.xid == theirs.xid && mine.op == theirs.op,
+                    "another request");
     COORD_CHECK_MSG(mine.err == Err::kOk || mine.body.empty(), "an error with a body");
     COORD_CHECK_MSG(leader_->digest() == follower_->digest(), "leader and follower differ");
   }

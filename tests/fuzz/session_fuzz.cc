@@ -60,7 +60,8 @@ class Run {
   }
 
   void submit() {
-    static constexpr Op kOps[] = {Op::kGetData, Op::kCreate, Op::kAuth, Op::kAddWatch, Op::kRemoveWatches, Op::kCreateNode};
+    static constexpr Op kOps[] = {Op::kGetData,  Op::kCreate,        Op::kAuth,
+                                  Op::kAddWatch, Op::kRemoveWatches, Op::kCreateNode};
     Request request;
     request.op = in_.pick(kOps);
     const std::uint8_t bits = in_.byte();

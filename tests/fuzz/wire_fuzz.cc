@@ -17,8 +17,8 @@ std::string encoded(const T& value) {
   return out;
 }
 
-// `decode` and `encode` of one record. Compared by their encodings: several spellings of `true` and of null may come in,
-// one goes out.
+// `decode` and `encode` of one record. Compared by their encodings: several spellings of `true` and of null may come
+// in, one goes out.
 template <class Decode, class Encode>
 void round_trip(std::string_view bytes, const Decode& decode, const Encode& encode) {
   Reader first(bytes);
