@@ -1,4 +1,4 @@
-"""The Python example of the field, as it stands in ZooKeeper tutorials; only the address comes from the command line."""
+"""The Python example of the field, as it stands in ZooKeeper tutorials; only the address is an argument."""
 import sys
 import time
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs end-to-end tests: runner.py [--list] [--deadline-factor F] [NAME...]; NAME is a file or file.test, without test_.
+"""Runs end-to-end tests: runner.py [--list] [--deadline-factor F] [NAME...]; NAME: a file or file.test, without test_.
 
 One process per file; this one stands outside, keeps the deadlines, aborts a stuck mount of the file and goes on with
 the next test. Prints a line per failure and, last, `N passed, N failed, N skipped`.

@@ -138,7 +138,7 @@ def crc32c(data):
 
 
 def test_data_directory_of_another_version(t):
-    """The record `format` of the database (replica/store/schema.h), rewritten with a version that does not exist yet."""
+    """The record `format` of the database (replica/store/schema.h), rewritten with a version yet to come."""
     r = used_directory(t)
     path = r.data_dir + "/data.mdb"
     data = read(path)
@@ -162,8 +162,8 @@ def test_data_directory_with_garbage(t):
         os.makedirs(data)
         with open(os.path.join(data, name), "wb") as f:
             f.write(content)
-        refuses_data(t, data, ["not a", "something else", "foreign", "invalid", "corrupt", "damaged"], "%s of %d bytes" % (
-            name, len(content)))
+        refuses_data(t, data, ["not a", "something else", "foreign", "invalid", "corrupt", "damaged"],
+                     "%s of %d bytes" % (name, len(content)))
 
 
 def test_data_directory_that_is_none(t):

@@ -59,7 +59,7 @@ def test_errors_name_path_and_reason(t):
 def test_chroot(t):
     ctl(t, "create", "/chroot")
     address = t.shared.address + "/chroot"
-    equal(run(program("coordctl"), "--server", address, "create", "/in", "x").out, "/in\n", "printed without the chroot")
+    equal(run(program("coordctl"), "--server", address, "create", "/in", "x").out, "/in\n", "without the chroot")
     equal(ctl(t, "get", "/chroot/in").out, "x", "made below it")
 
 
@@ -77,7 +77,8 @@ def test_multi(t):
 
 def test_watch(t):
     ctl(t, "create", "/w")
-    watching = t.background(program("coordctl"), "--server", t.shared.source, "watch", "-r", "/w", stdout=subprocess.PIPE)
+    watching = t.background(program("coordctl"), "--server", t.shared.source, "watch", "-r", "/w",
+                            stdout=subprocess.PIPE)
     c = zk.Raw(t.shared)
     seen = []
 

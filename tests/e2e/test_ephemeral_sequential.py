@@ -6,7 +6,7 @@ import subprocess
 
 import protocol
 import zk
-from lib import Inotify, bash, check, equal, raises_errno, read, run, until
+from lib import Inotify, bash, check, equal, raises_errno, read, until
 
 
 def shared(t):
@@ -93,8 +93,7 @@ def test_name_by_xattr_of_the_descriptor(t):
     name = os.getxattr("/proc/self/fd/%d" % fd, "user.coord.name").decode()
     equal(name, "job-0000000000", "user.coord.name")
     check(w.kazoo.exists(node + "/" + name).ephemeralOwner != 0, "kazoo sees it")
-    out = run("bash", "-c", 'exec 9> "$1/job-@ephemeral+seq"; getfattr --only-values -n user.coord.name /proc/self/fd/9',
-              "bash", directory)
+    out = bash('exec 9> "$1/job-@ephemeral+seq"; getfattr --only-values -n user.coord.name /proc/self/fd/9', directory)
     equal(out.stdout, b"job-0000000001", "getfattr")
     os.close(fd)
 

@@ -52,7 +52,7 @@ def test_shapes(t):
     equal(w.kazoo.get(node + "/link")[0], b"target/of it", "a symlink's data is its target")
     equal(os.readlink(top + "/link"), "target/of it", "readlink")
     w.kazoo.create(node + "/empty/child", b"c")
-    until(lambda: os.path.isdir(top + "/empty"), 3, "an empty client-made file becomes a directory with its first child")
+    until(lambda: os.path.isdir(top + "/empty"), 3, "an empty client-made file becomes a directory")
     w.kazoo.delete(node + "/empty/child")
     check(os.path.isdir(top + "/empty"), "for good")
     w.kazoo.set(node + "/null", b"now with data")
@@ -92,7 +92,8 @@ def test_xattrs(t):
     equal([n for n in os.listxattr(path) if n.startswith(SEEN)], [], "not in listxattr")
     raises_errno(errno.ENODATA, lambda: os.getxattr(path, "user.coord.nonsense"), "an unknown name")
     raises_errno(errno.ENODATA, lambda: os.getxattr(path, "user.other"), "a foreign name")
-    raises_errno((errno.EPERM, errno.EACCES, errno.EOPNOTSUPP), lambda: os.setxattr(path, SEEN + "version", b"7"), "set")
+    refusal = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
+    raises_errno(refusal, lambda: os.setxattr(path, SEEN + "version", b"7"), "set")
     raises_errno((errno.EOPNOTSUPP, errno.EPERM), lambda: os.setxattr(path, "user.other", b"7"), "set of a foreign one")
     equal(xattr(path, "name"), "f", "getxattr still works after refusals")
 
@@ -201,7 +202,7 @@ def test_errors(t):
     raises_errno(errno.EISDIR, lambda: os.open(top + "/d", os.O_WRONLY), "write to a directory")
     raises_errno(errno.EPERM, lambda: os.link(top + "/f", top + "/hard"), "link")
     for kind in (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK):
-        raises_errno(errno.EPERM, lambda k=kind: os.mknod(top + "/node", k | 0o600, os.makedev(1, 3)), "mknod %o" % kind)
+        raises_errno(errno.EPERM, lambda k=kind: os.mknod(top + "/node", k | 0o600, os.makedev(1, 3)), "mknod")
     raises_errno(errno.ENAMETOOLONG, lambda: save(top + "/" + "n" * 256, b""), "a name of 256 bytes")
     for name in (b"\x01", b"a\nb", b"\xff\xfe", "\U0001f600".encode(), b"\x7f"):
         raises_errno(errno.EINVAL, lambda n=name: save(os.fsencode(top) + b"/" + n, b""), "name %r" % name)

@@ -1,4 +1,4 @@
-"""Issue 2, must hold 7 and bad input: without a replica writes fail at open, in bounded time; coordfs says what it tried."""
+"""Issue 2, must hold 7 and bad input: without a replica writes fail at open, soon; coordfs says what it tried."""
 
 import errno
 import os

@@ -248,4 +248,5 @@ def test_verdicts_equal_posix_over_random_cases(t):
             wrong.append("%s by uid %d gid %d groups %r on file %o of %r in dir %o of %r: POSIX %s, mount %s" % (
                 (action,) + user + (file_mode, file_owner, dir_mode, dir_owner, name_of(verdicts[0]),
                                     name_of(verdicts[1]))))
-    check(not wrong, "seed %d: %d of %d verdicts differ:\n    %s" % (seed, len(wrong), total, "\n    ".join(wrong[:15])))
+    check(not wrong, "seed %d: %d of %d verdicts differ:\n    %s" % (
+        seed, len(wrong), total, "\n    ".join(wrong[:15])))

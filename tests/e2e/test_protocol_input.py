@@ -263,7 +263,7 @@ def test_four_letter_words(t):
                     r"^Mode: standalone$", r"^Node count: \d+$"):
         check(re.search(pattern, srvr, re.M), "srvr has no line like %s" % pattern, srvr)
     stat = r.four("stat").decode()
-    check("Clients:" in stat and re.search(r"^ /127\.0\.0\.1:\d+\[\d+\]\(.*\)$", stat, re.M), "stat lists clients", stat)
+    check("Clients:" in stat and re.search(r"^ /127\.0\.0\.1:\d+\[\d+\]\(.*\)$", stat, re.M), "clients", stat)
     mntr = dict(line.split("\t", 1) for line in r.four("mntr").decode().splitlines())
     for key in ("zk_version", "zk_server_state", "zk_znode_count", "zk_watch_count", "zk_ephemerals_count",
                 "zk_num_alive_connections", "zk_outstanding_requests", "zk_packets_received", "zk_packets_sent",
