@@ -193,13 +193,13 @@ void GrowAhead::full(std::unique_lock<std::mutex>& lock) {
   free_bytes_ = free;
 }
 
-// Writing goes on while half a step is ahead; or a quarter, if a whole step of freed pages lies inside the file (it is
+// Writing goes on while half a step is ahead; or an eighth, if a whole step of freed pages lies inside the file (it is
 // a database that was emptied on a disk that stayed full).
 bool GrowAhead::must_refuse() const {
   const std::uint64_t used = used_;
   const std::uint64_t grown = grown_;
   if (!full_ || grown >= used + options_.step / 2) return false;
-  return grown < used + options_.step / 4 || free_bytes_ < options_.step;
+  return grown < used + options_.step / 8 || free_bytes_ < options_.step;
 }
 
 void GrowAhead::report(std::unique_lock<std::mutex>& lock) {
@@ -218,10 +218,13 @@ GrowAhead::Lease GrowAhead::reserve(std::uint64_t bytes) {
   Lease lease;
   std::unique_lock lock(mutex_);
   const std::uint64_t need = used_ + bytes;
-  if (grown_ < need && !full_) {
-    goal_ = std::max(goal_, need);
+  // The last quarter of a step is not touched before it is known whether there is more: else a grower that gets no CPU
+  // finds the disk full only when the reserve is gone.
+  const std::uint64_t easy = need + options_.step / 4;
+  if (grown_ < easy && !full_) {
+    goal_ = std::max(goal_, easy);
     wake_grower_.notify_one();
-    wake_writer_.wait_for(lock, kReserveWaitMax, [&] { return stop_ || full_ || grown_ >= need; });
+    wake_writer_.wait_for(lock, kReserveWaitMax, [&] { return stop_ || full_ || grown_ >= easy; });
   }
   lease.limit_ = grown_;
   if (lease.limit_ >= need) return lease;

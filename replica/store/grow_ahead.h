@@ -59,7 +59,7 @@ class GrowAhead {
     std::unique_lock<std::mutex> alone_;
     std::uint64_t limit_ = 0;
   };
-  // Waits until `bytes` behind what is used are written ahead, or that has failed.
+  // Waits until `bytes` and a quarter of a step behind what is used are written ahead, or that has failed.
   Lease reserve(std::uint64_t bytes);
   // The transaction is durable; the lease still lives.
   void committed(std::uint64_t used);

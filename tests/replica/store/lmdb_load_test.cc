@@ -15,8 +15,8 @@ namespace {
 
 TEST(LmdbLoadTest, queued_batches_are_merged_and_all_reported) {
   TempDir dir;
-  auto store = *open_lmdb(small_options(dir / "data"));
   Durable durable;
+  auto store = *open_lmdb(small_options(dir / "data"));
   durable.attach(*store);
   Writer writer(*store);
   writer.submit(writer.adopt(1));
@@ -46,8 +46,8 @@ TEST(LmdbLoadTest, the_file_stays_bounded_over_200k_entries) {
   LmdbOptions options = small_options(dir / "data");
   options.log_keep_bytes = 4U << 20;
   options.log_keep_entries = 1'000'000;
-  auto store = *open_lmdb(options);
   Durable durable;
+  auto store = *open_lmdb(options);
   durable.attach(*store);
   Writer writer(*store);
   writer.submit(writer.adopt(1));
@@ -80,8 +80,8 @@ TEST(LmdbLoadTest, heavy_mixed_load_never_outruns_what_is_written_ahead) {
   TempDir dir;
   LmdbOptions options = small_options(dir / "data");
   options.log_keep_bytes = 8U << 20;
-  auto store = *open_lmdb(options);
   Durable durable;
+  auto store = *open_lmdb(options);
   durable.attach(*store);
   Writer writer(*store);
   writer.submit(writer.adopt(1));

@@ -33,9 +33,9 @@ class LmdbOpenTest : public ::testing::Test {
  protected:
   // A store with something of everything: log 1:1 to 1:3, nodes 1 and 2, session 5.
   void fill() {
+    Durable durable;
     auto store = open_lmdb(options);
     ASSERT_TRUE(store) << store.error().message;
-    Durable durable;
     durable.attach(**store);
     Writer writer(**store);
     writer.submit(writer.adopt(1));
@@ -315,9 +315,9 @@ TEST_F(LmdbOpenTest, readers_that_died_do_not_keep_the_store_from_working) {
   ::close(ready[0]);
   ::close(ready[1]);
 
+  Durable durable;
   auto store = open_lmdb(options);
   ASSERT_TRUE(store) << store.error().message;
-  Durable durable;
   durable.attach(**store);
   Writer writer(**store);
   for (int i = 0; i < 300; ++i) {

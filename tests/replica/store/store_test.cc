@@ -47,8 +47,8 @@ class StoreTest : public ::testing::TestWithParam<Kind> {
   TempDir dir;
   std::shared_ptr<MemoryDisk> disk = std::make_shared<MemoryDisk>();
   std::uint64_t keep_entries = 100'000;
-  std::unique_ptr<Store> store;
   std::unique_ptr<Durable> durable;
+  std::unique_ptr<Store> store;  // goes before what its thread calls
   std::optional<Writer> writer;
 };
 
