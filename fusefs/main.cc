@@ -108,9 +108,6 @@ bool below(const std::string& path, const std::string& directory) {
 std::string check(const MountOptions& options, const std::string& mountpoint) {
   const auto target = client::parse_target(options.source);
   if (!target) return target.error().message;
-  if (!target->chroot.empty()) {
-    return "SOURCE " + options.source + " has a path: mounting a part of the tree is not supported; mount it all";
-  }
   if (!options.log_file.empty() && below(options.log_file, mountpoint)) {
     return "log=" + options.log_file + " is below the mount point: coordfs opens nothing under its own mount";
   }

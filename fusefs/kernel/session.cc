@@ -236,7 +236,22 @@ void MountRunner::close_predecessor() {
 
 bool MountRunner::fetch_root(std::string& why) {
   const Credentials who{geteuid(), getegid(), {}};
-  const Err err = mount_.coherence().fetch_node(kRootNode, who, within(kCallDeadline));
+  const auto target = client::parse_target(options_.source);
+  const std::string path = target ? target->chroot : "";
+  NodeId at = kRootNode;
+  for (std::size_t begin = 1; begin < path.size();) {
+    const std::size_t end = std::min(path.find('/', begin), path.size());
+    const auto answer = mount_.link_.lookup({who, at, path.substr(begin, end - begin), false, 0}, kCallDeadline);
+    if (!answer.ok()) {
+      why = fmt::format("cannot mount {} of the tree: {}: {}", path, path.substr(0, end), error_text(answer.err));
+      return false;
+    }
+    at = answer.value.id;
+    begin = end + 1;
+  }
+  set_mount_root(at);
+  mount_.cache_.set_root_path(path);
+  const Err err = mount_.coherence().fetch_node(at, who, within(kCallDeadline));
   if (err != Err::kOk) why = fmt::format("the replica does not give the root: {}", error_text(err));
   return err == Err::kOk;
 }

@@ -7,7 +7,8 @@
 // regular file NAME becomes DIR/.data under its old number, open handles go on, and DIR is another number. (A type
 // change under one nodeid makes the kernel fail every open handle.)
 //
-// ino = node id * 4 + view; the root directory is FUSE_ROOT_ID (1). Node ids start at 1, so 1 is free otherwise. Node
+// ino = node id * 4 + view; the mount's root directory is FUSE_ROOT_ID (1): the directory half of the tree's root, or of
+// the znode that the path in SOURCE names. Node ids start at 1, so 1 is free otherwise. Node
 // ids are replicated and never reused: the number is the same on every host and after every remount, and the FUSE
 // generation is always 0, because no (ino) ever means a second object.
 #pragma once
@@ -26,11 +27,18 @@ using Ino = std::uint64_t;  // fuse_ino_t
 inline constexpr Ino kRootIno = 1;
 inline constexpr std::uint64_t kGeneration = 0;
 
-constexpr Ino ino_of(NodeId node, View view) {
-  if (node == kRootNode && view == View::kDir) return kRootIno;
+// The znode whose directory half is the root of the mount. Set once, before the first request is served.
+namespace detail {
+inline NodeId mount_root_node = kRootNode;
+}
+inline NodeId mount_root() { return detail::mount_root_node; }
+inline void set_mount_root(NodeId node) { detail::mount_root_node = node; }
+
+inline Ino ino_of(NodeId node, View view) {
+  if (node == mount_root() && view == View::kDir) return kRootIno;
   return node.value * 4 + static_cast<Ino>(view);
 }
-constexpr NodeId node_of(Ino ino) { return ino == kRootIno ? kRootNode : NodeId{ino / 4}; }
+inline NodeId node_of(Ino ino) { return ino == kRootIno ? mount_root() : NodeId{ino / 4}; }
 constexpr View view_of(Ino ino) { return ino == kRootIno || ino % 4 == 1 ? View::kDir : View::kData; }
 // False for numbers that this mount never gives out (a confused kernel, or a later version's).
 constexpr bool valid_ino(Ino ino) { return ino == kRootIno || (ino >= 4 && ino % 4 <= 1 && ino != 5); }

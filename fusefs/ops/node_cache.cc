@@ -79,7 +79,7 @@ bool NodeCache::place_of_info(const wire::NodeInfo& info, View view, Ino& parent
   }
   // NAME@ has its place also while it is empty and so not listed: whoever is in it, or removes it, still finds it.
   parent = ino_of(info.parent, View::kDir);
-  if (info.id == kRootNode) {
+  if (info.id == mount_root()) {
     name.clear();
   } else {
     name = dir_shaped ? shown_name(info.name) : children_dir_name(info.name);
@@ -108,12 +108,13 @@ std::optional<std::string> NodeCache::path_of(Ino directory) const {
 
 std::optional<std::string> NodeCache::znode_path(NodeId id) const {
   std::string path;
-  for (int depth = 0; id != kRootNode; ++depth) {
+  for (int depth = 0; id != mount_root(); ++depth) {
     const CachedNode* node = current(id);
     if (depth > 4096 || node == nullptr) return std::nullopt;
     path = "/" + node->info.name + path;
     id = node->info.parent;
   }
+  path = root_path_ + path;
   return path.empty() ? "/" : path;
 }
 
@@ -178,7 +179,7 @@ void NodeCache::set_data(CachedNode& node, std::shared_ptr<const std::string> da
 }
 
 bool NodeCache::needed_by_parent(const CachedNode& node) const {
-  if (node.info.id == NodeId{} || node.info.id == kRootNode) return false;
+  if (node.info.id == NodeId{} || node.info.id == mount_root()) return false;
   const CachedNode* parent = find(node.info.parent);
   if (parent == nullptr || !parent->complete) return false;
   const auto it = parent->children.find(node.info.name);
@@ -186,7 +187,7 @@ bool NodeCache::needed_by_parent(const CachedNode& node) const {
 }
 
 void NodeCache::link(NodeId id, const wire::NodeInfo& info) {
-  if (id == kRootNode) return;
+  if (id == mount_root()) return;
   CachedNode* parent = get(info.parent);
   if (parent != nullptr) parent->children[info.name] = id;
 }
@@ -214,7 +215,7 @@ void NodeCache::incomplete(NodeId, CachedNode& node) {
 
 void NodeCache::drop_if_unused(NodeId id) {
   const auto it = nodes_.find(id);
-  if (it == nodes_.end() || id == kRootNode) return;
+  if (it == nodes_.end() || id == mount_root()) return;
   CachedNode& node = *it->second;
   if (node.in_use() || node.held || needed_by_parent(node)) return;
   incomplete(id, node);
@@ -431,7 +432,7 @@ std::vector<NodeId> NodeCache::reap(const std::vector<NodeId>& candidates) {
   std::vector<NodeId> out;
   for (const NodeId id : candidates) {
     CachedNode* node = get(id);
-    if (node == nullptr || id == kRootNode || node->in_use()) continue;
+    if (node == nullptr || id == mount_root() || node->in_use()) continue;
     if (node->held) {
       out.push_back(id);
       node->held = false;

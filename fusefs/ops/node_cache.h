@@ -107,6 +107,9 @@ class NodeCache {
   // Path of the znode ("/", "/a/b"), likewise.
   std::optional<std::string> znode_path(NodeId node) const;
 
+  // Path of the znode at the mount's root: "" for the tree's root. Before the first request.
+  void set_root_path(std::string path) { root_path_ = std::move(path); }
+
   // --- the kernel's references [shared]. The record must exist.
   void add_lookup(Ino ino) const;
   // True if the node is not in use any more: then reap() has something to do.
@@ -170,6 +173,7 @@ class NodeCache {
   void lose_if_known(const CachedNode& node, const wire::NodeInfo& was, View view, Effects& effects);
 
   Map nodes_;
+  std::string root_path_;
   std::int64_t serial_ = 0;
   std::size_t data_bytes_ = 0;
 };

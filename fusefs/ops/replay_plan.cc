@@ -27,7 +27,7 @@ struct Place {
 
 // Where that half is, if it is shown at all.
 std::optional<Place> place(const wire::NodeInfo& info, View view) {
-  if (info.id == kRootNode || !shows_name(info, view)) return std::nullopt;
+  if (info.id == mount_root() || !shows_name(info, view)) return std::nullopt;
   const bool dir_shaped = info.attributes.shape == Shape::kDir;
   if (view == View::kData && dir_shaped) return Place{ino_of(info.id, View::kDir), std::string(kDataName)};
   const bool plain = view == main_view(info.attributes.shape);

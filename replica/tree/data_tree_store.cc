@@ -56,7 +56,8 @@ Result<bool, Fault> DataTree::load_node(NodeId id, std::string_view record) {
     if (node == nullptr) return broken(name_of(id), "an id that is not in use");
     Node image;
     const auto head = decode_node(record, image);
-    if (!head || head->parent != node->parent->id || image.name != node->name) {
+    if (!head || head->parent != node->parent->id || image.name != node->name ||
+        image.lifetime != Lifetime::kPersistent) {
       return broken(name_of(id), "not the reserved node");
     }
   } else {
