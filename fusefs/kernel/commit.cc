@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "common/base/log.h"
+#include "fusefs/kernel/caller.h"
 #include "fusefs/kernel/write_side.h"
 #include "fusefs/ops/errno_map.h"
 
@@ -15,9 +16,17 @@ bool passed(Deadline deadline) { return std::chrono::steady_clock::now() >= dead
 
 int Writes::Publication::result() const { return error != 0 ? error : write_errno(err, sent); }
 
-int Writes::commit(const FilePtr& file, const Credentials& who, CommitWhy why) {
+namespace {
+
+bool is_open(const File& file, const Handle* handle) {
+  return std::find(file.handles.begin(), file.handles.end(), handle) != file.handles.end();
+}
+
+}  // namespace
+
+int Writes::commit(const FilePtr& file, Handle* by, CommitWhy why) {
   const std::size_t committed = committed_size(*file);
-  std::vector<Handle*> touched;
+  Credentials who;
   std::optional<std::int32_t> expect;
   bool deferred = false;
   bool announce = false;
@@ -28,14 +37,14 @@ int Writes::commit(const FilePtr& file, const Credentials& who, CommitWhy why) {
     if (!file->idle.wait_until(lock, deadline, [&] { return !file->in_flight; })) return ETIMEDOUT;
     fenced = file->fenced;
     deferred = file->phase == File::Phase::kDeferred;
-    if (file->phase == File::Phase::kGone || (!deferred && file->edits.empty())) return 0;
-    for (Handle* handle : file->handles) {
-      if (handle->touched) touched.push_back(handle);
-      handle->touched = false;
-      handle->wrote = false;
-    }
+    if (!is_open(*file, by) || file->phase == File::Phase::kGone) return 0;
+    if (!deferred && by->edits.empty()) return by->error;
+    by->touched = false;
+    by->wrote = false;
+    who = by->who;
     file->in_flight = true;
-    file->flight = file->edits.take();
+    file->flight = by->edits.take();
+    file->flight_of = by;
     file->flight_base = deferred ? 0 : committed;
     expect = std::exchange(file->expect, std::nullopt);
     // At RELEASE the kernel's CLOSE_WRITE is already out, and whoever read the file because of it has read the old
@@ -52,41 +61,78 @@ int Writes::commit(const FilePtr& file, const Credentials& who, CommitWhy why) {
   } else {
     result = publish(*file, file->flight, who, expect, announce, deadline);
   }
-  return finish_commit(file, touched, result);
+  return finish_commit(file, by, result);
 }
 
-int Writes::finish_commit(const FilePtr& file, const std::vector<Handle*>& touched, const Publication& result) {
+int Writes::commit_all(const FilePtr& file, CommitWhy why) {
+  std::vector<Handle*> handles;
+  {
+    const std::lock_guard lock(file->mutex);
+    for (Handle* handle : file->handles) {
+      if (handle->intent.write) handles.push_back(handle);
+    }
+  }
+  int first = 0;
+  for (Handle* handle : handles) {  // one that is closed meanwhile is not followed
+    const int error = commit(file, handle, why);
+    if (first == 0) first = error;
+  }
+  return first;
+}
+
+int Writes::commit_own(const FilePtr& file, pid_t tid) {
+  std::vector<Handle*> written;
+  {
+    const std::lock_guard lock(file->mutex);
+    for (Handle* handle : file->handles) {
+      if (handle->wrote) written.push_back(handle);
+    }
+  }
+  if (written.empty()) return 0;
+  const pid_t group = thread_group_of(tid);
+  int first = 0;
+  for (Handle* handle : written) {
+    bool own = false;
+    {
+      const std::lock_guard lock(file->mutex);
+      own = is_open(*file, handle) && group != 0 && handle->thread_group == group;
+    }
+    if (!own) continue;
+    const int error = commit(file, handle, CommitWhy::kFsync);
+    if (first == 0) first = error;
+  }
+  return first;
+}
+
+int Writes::finish_commit(const FilePtr& file, Handle* by, const Publication& result) {
   int error = result.result();
   bool vanished = false;
   {
     const std::lock_guard lock(file->mutex);
     Edits flight = file->flight.take();
+    file->flight_of = nullptr;
     file->in_flight = false;
-    const auto is_open = [&](Handle* h) {
-      return std::find(file->handles.begin(), file->handles.end(), h) != file->handles.end();
-    };
+    const bool open = is_open(*file, by);
     if (error == 0) {
-      for (Handle* handle : touched) {
-        if (!is_open(handle)) continue;
-        const std::lock_guard guard(handle->mutex);
-        handle->snapshot = result.data;
+      if (open) {
+        const std::lock_guard guard(by->mutex);
+        by->snapshot = result.data;
       }
     } else if (file->phase == File::Phase::kGone || (file->unlinking && result.err == Err::kStaleNode)) {
       file->phase = File::Phase::kGone;  // removed by this host meanwhile: an unlinked file, kept for its handles
-      file->edits.put_back(std::move(flight));
+      if (open) by->edits.put_back(std::move(flight));
       error = 0;
     } else {
-      // What was written since relies on what is lost now: all of it goes, so that no mixture is ever published.
+      vanished = file->phase == File::Phase::kDeferred;
+      if (vanished) file->phase = File::Phase::kGone;
       for (Handle* handle : file->handles) {
-        const bool took_part = handle->touched || std::find(touched.begin(), touched.end(), handle) != touched.end();
-        if (!took_part && file->phase != File::Phase::kDeferred) continue;
+        if (handle != by && !(vanished && handle->intent.write)) continue;
+        // What was written since relies on what is lost now: all of it goes, so that no mixture is ever published.
         handle->error = error;
+        handle->edits.take();
         handle->touched = false;
         handle->wrote = false;
       }
-      file->edits.take();
-      vanished = file->phase == File::Phase::kDeferred;
-      if (vanished) file->phase = File::Phase::kGone;
     }
   }
   if (vanished) files_.leave_place(*file);
@@ -320,7 +366,7 @@ int Writes::create_now(const FilePtr& file) {
     file->idle.notify_all();
     return result.result();
   }
-  return finish_commit(file, {}, result);
+  return finish_commit(file, nullptr, result);
 }
 
 }  // namespace coord::fs

@@ -328,7 +328,7 @@ bool Writes::create_deferred(fuse_req_t req, std::unique_ptr<Handle>& handle, co
   {
     const std::lock_guard lock(handle->file->mutex);
     handle->touched = true;  // an empty file is something to publish at RELEASE
-    if (handle->intent.truncate) handle->file->edits.replace_all();
+    if (handle->intent.truncate) handle->edits.replace_all();
   }
   pin_record(made);
   handle->pinned = made.id;
@@ -366,6 +366,8 @@ void Writes::create_at_once(fuse_req_t req, std::unique_ptr<Handle> handle, Maki
     const FilePtr file = files_.attach(id, *handle);
     const std::lock_guard lock(file->mutex);
     file->other_name = suffix;
+    // Somebody else may write to it before this handle does. Nothing to publish yet: it is empty.
+    if (handle->intent.truncate) handle->edits.replace_all();
     if (ephemeral) {
       file->session = SessionId{answer.value.stat.ephemeral_owner};
       file->fenced = file->session != mount_.replica().session();

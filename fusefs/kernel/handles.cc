@@ -6,6 +6,14 @@
 
 namespace coord::fs {
 
+const Handle* File::latest_writer() const {
+  const Handle* latest = nullptr;
+  for (const Handle* handle : handles) {
+    if (pending(*handle) && (latest == nullptr || handle->mtime_ns >= latest->mtime_ns)) latest = handle;
+  }
+  return latest;
+}
+
 FilePtr FileTable::find(NodeId id) const {
   const std::lock_guard lock(mutex_);
   const auto it = files_.find(id);

@@ -1,6 +1,10 @@
 // Open files of this host: one Handle for each open file description, and one File for each inode that is open for
 // writing, that exists on this host only so far, or that is an ephemeral of this mount. What is written is collected in
-// the File and published by a commit only (filesystem.md section 4; commit.cc).
+// the Handle and published by a commit only (filesystem.md section 4; commit.cc).
+//
+// Each handle has its own edits, as if it were a host of its own. Edits shared by all handles of an inode would let the
+// close of one program publish the half-written save of another, or use up its O_TRUNC, and readers would see a mixture
+// (promise 3). Commits of one inode go one after the other, each applied to what is there then.
 //
 // Lock order: coherence lock -> FileTable -> File::mutex -> Handle::mutex. None of them is held across a request to the
 // replica, and the coherence lock is never taken under any of them.
@@ -38,6 +42,8 @@ struct Snapshot {
 // One open file description; its address is fuse_file_info::fh. It lives from the reply to open or create to RELEASE,
 // which the kernel sends after all other requests of the handle are answered.
 struct Handle {
+  explicit Handle(std::size_t size_max) : edits(size_max) {}
+
   Ino ino = 0;
   NodeId id;      // of the inode
   NodeId pinned;  // NodeCache::pin; 0: none
@@ -52,6 +58,8 @@ struct Handle {
   Snapshot snapshot;  // what reads return; guarded by mutex
 
   // Guarded by file->mutex.
+  Edits edits;                // since the last commit of this handle began
+  std::int64_t mtime_ns = 0;  // of the last write that is not committed, ns since 1970
   bool touched = false;  // O_TRUNC or a write since the last commit
   bool wrote = false;    // a write since the last commit
   int error = 0;         // a commit failed: sticky
@@ -64,7 +72,7 @@ struct File {
     kGone,      // unlinked here, or it could not be created: writes go nowhere
   };
 
-  File(NodeId file_id, std::size_t size_max) : id(file_id), edits(size_max), flight(size_max), node(file_id) {}
+  File(NodeId file_id, std::size_t size_max) : id(file_id), flight(size_max), node(file_id) {}
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
@@ -72,8 +80,8 @@ struct File {
 
   mutable std::mutex mutex;
   std::condition_variable idle;  // in_flight became false
-  Edits edits;                   // since the last commit began
   Edits flight;                  // of the commit in progress
+  const Handle* flight_of = nullptr;  // whose they are; compared, never followed
   std::size_t flight_base = 0;   // size of the data that `flight` is applied to
   bool in_flight = false;
   NodeId node;  // where commits go: `id`, or the node of another host that took the name first, or a rename's target
@@ -81,7 +89,6 @@ struct File {
   wire::NodeInfo made;  // kDeferred, and what became kGone from it
   Credentials creator;
   std::chrono::steady_clock::time_point made_at;
-  std::int64_t mtime_ns = 0;  // of the last uncommitted write, ns since 1970
   std::optional<std::int32_t> expect;  // user.coord.expect for the next commit
   bool other_name = false;  // opened by a create suffix: the kernel's events do not bear the true name
   bool unlinking = false;   // an unlink of this host is on its way
@@ -90,8 +97,10 @@ struct File {
   bool drop_at_release = true;  // an ephemeral still has to be deleted
   std::vector<Handle*> handles;
 
-  // Is there anything that a commit would publish? `mutex` held.
-  bool pending() const { return !edits.empty() || in_flight; }
+  // Has this handle anything that is not published? `mutex` held.
+  bool pending(const Handle& handle) const { return !handle.edits.empty() || flight_of == &handle; }
+  // Who has written last and not published it yet; nullptr: nobody. `mutex` held.
+  const Handle* latest_writer() const;
 };
 using FilePtr = std::shared_ptr<File>;
 

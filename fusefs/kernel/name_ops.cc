@@ -29,7 +29,7 @@ bool Writes::unlink_deferred(const FilePtr& file) {
 void Writes::empty_dot_data(fuse_req_t req, NodeId node, Ino parent, const Credentials& who, Deadline deadline) {
   if (const FilePtr file = files_.find(node)) {
     const std::lock_guard lock(file->mutex);
-    file->edits.take();  // what was written to it goes with it
+    for (Handle* handle : file->handles) handle->edits.take();  // what was written to it goes with it
   }
   wire::SetNodeDataRequest request;
   request.header.who = who;
@@ -193,9 +193,11 @@ int Writes::rename_target(Ino new_parent, const char* new_name, View view, bool 
   return EINVAL;
 }
 
-int Writes::settle_before_rename(NodeId node, const Credentials& who) {
+int Writes::settle_before_rename(NodeId node, pid_t tid) {
   const FilePtr file = files_.find(node);
-  return file == nullptr ? 0 : commit(file, who, CommitWhy::kFsync);
+  if (file == nullptr) return 0;
+  const int error = commit_own(file, tid);
+  return error != 0 ? error : create_now(file);
 }
 
 void Writes::rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
@@ -219,11 +221,11 @@ void Writes::rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_in
   if ((error = refuse_early(kDirectoryDeadline)) != 0) return no(error, "the replica takes no writes now");
 
   // What exists on this host only becomes real first; a target like that is simply replaced.
-  if ((error = settle_before_rename(node_of(source.ino), who)) != 0) return no(error, "its data could not be committed");
+  if ((error = settle_before_rename(node_of(source.ino), fuse_req_ctx(req)->pid)) != 0) return no(error, "its data could not be committed");
   if (replaces && target.deferred) {
     const FilePtr file = files_.deferred(target.parent_node, target.znode_name);
     if (exchange && file != nullptr) {
-      error = commit(file, who, CommitWhy::kFsync);
+      error = settle_before_rename(file->id, fuse_req_ctx(req)->pid);
     } else if (file != nullptr) {
       unlink_deferred(file);
     }

@@ -137,6 +137,7 @@ void ReplicaLink::on_session(client::SessionEvent event) {
     case client::SessionEvent::kConnected:
     case client::SessionEvent::kReconnected:
       if (stalled_.exchange(false)) log::info("fuse", "writes pass again: connected to a replica");
+      refill();  // names can wait for their data only with ids at hand
       break;
     case client::SessionEvent::kDisconnected:
     case client::SessionEvent::kExpired:

@@ -25,7 +25,7 @@ bool parse_version(std::string_view text, std::int32_t& out) {
 
 // Makes a node of this host only real for all. `data_too`: publishes what is written to it first, because the change
 // that follows would be undone by a later commit.
-int Writes::settle_for_attributes(NodeId id, const Credentials& who, bool data_too, bool& just_made) {
+int Writes::settle_for_attributes(NodeId id, pid_t tid, bool data_too, bool& just_made) {
   just_made = false;
   const FilePtr file = files_.find(id);
   if (file == nullptr) return 0;
@@ -35,7 +35,8 @@ int Writes::settle_for_attributes(NodeId id, const Credentials& who, bool data_t
     if (file->phase == File::Phase::kGone) return 0;
     deferred_before = file->phase == File::Phase::kDeferred;
   }
-  const int error = data_too ? commit(file, who, CommitWhy::kFsync) : create_now(file);
+  int error = data_too ? commit_own(file, tid) : 0;
+  if (error == 0) error = create_now(file);
   just_made = error == 0 && deferred_before;
   return error;
 }
@@ -46,32 +47,30 @@ int Writes::truncate_handle(Handle& handle, std::uint64_t size) {
     const std::lock_guard lock(file.mutex);
     if (file.fenced) return ESTALE;
     if (handle.error != 0) return handle.error;
-    if (!file.edits.truncate(size)) return EFBIG;
-    handle.touched = true;
-    handle.wrote = true;
-    file.mtime_ns = 0;
+    if (!handle.edits.truncate(size)) return EFBIG;
+    note_write(handle);
   }
   mount_.coherence().invalidate_attributes(file.id);
   return 0;
 }
 
-int Writes::truncate_path(Ino ino, std::uint64_t size, const Credentials& who) {
+int Writes::truncate_path(Ino ino, std::uint64_t size, const Credentials& who, pid_t tid) {
   if (size > mount_.data_max()) return EFBIG;
-  const FilePtr file = files_.find(node_of(ino));
-  if (file != nullptr) {  // what this host has written comes first, so that both go together
-    {
-      const std::lock_guard lock(file->mutex);
-      if (!file->edits.truncate(size)) return EFBIG;
-    }
-    return commit(file, who, CommitWhy::kRelease);
+  bool just_made = false;
+  // What the same program has written comes first.
+  if (const int error = settle_for_attributes(node_of(ino), tid, /*data_too=*/true, just_made)) return error;
+  File alone(node_of(ino), mount_.data_max());  // for this one transaction
+  if (const FilePtr file = files_.find(alone.id)) {
+    const std::lock_guard lock(file->mutex);
+    if (file->phase == File::Phase::kGone) return 0;
+    alone.node = file->node;
   }
-  // Nobody here has it open for writing: a file of its own, for this one transaction.
-  File alone(node_of(ino), mount_.data_max());
-  if (!alone.edits.truncate(size)) return EFBIG;
-  return publish(alone, alone.edits, who, std::nullopt, /*announce=*/false, within(kCallDeadline)).result();
+  Edits cut(mount_.data_max());
+  if (!cut.truncate(size)) return EFBIG;
+  return publish(alone, cut, who, std::nullopt, /*announce=*/false, within(kCallDeadline)).result();
 }
 
-int Writes::change_attributes(Ino ino, const struct stat& attr, int to_set, const Credentials& who) {
+int Writes::change_attributes(Ino ino, const struct stat& attr, int to_set, const Credentials& who, pid_t tid) {
   const bool sets_mtime = (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0;
   if ((to_set & kOwnerOrMode) == 0 && !sets_mtime) return 0;  // times of access are not kept
   const bool mtime_now = (to_set & FUSE_SET_ATTR_MTIME_NOW) != 0;
@@ -79,7 +78,7 @@ int Writes::change_attributes(Ino ino, const struct stat& attr, int to_set, cons
   NodeId node = node_of(ino);
   bool just_made = false;
   if (view_of(ino) == View::kData) {
-    if (const int error = settle_for_attributes(node, who, sets_mtime, just_made)) return error;
+    if (const int error = settle_for_attributes(node, tid, sets_mtime, just_made)) return error;
     if (const FilePtr file = files_.find(node)) {
       const std::lock_guard lock(file->mutex);
       if (file->phase == File::Phase::kGone) return 0;  // unlinked: nobody will see it
@@ -141,11 +140,11 @@ void Writes::setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_s
     const auto size = static_cast<std::uint64_t>(attr->st_size);
     Handle* handle = fi != nullptr ? &handle_of(fi) : nullptr;
     const bool by_handle = handle != nullptr && handle->file != nullptr && handle->intent.write;
-    if (error == 0) error = by_handle ? truncate_handle(*handle, size) : truncate_path(ino, size, who);
+    if (error == 0) error = by_handle ? truncate_handle(*handle, size) : truncate_path(ino, size, who, fuse_req_ctx(req)->pid);
     // The kernel sends the times along with a size: they are what a change of the data has anyway.
     to_set &= ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW);
   }
-  if (error == 0) error = change_attributes(ino, *attr, to_set, who);
+  if (error == 0) error = change_attributes(ino, *attr, to_set, who, fuse_req_ctx(req)->pid);
   if (error != 0) return refuse(req, error, "setattr", ino, {}, "not allowed, not there, or not possible now");
   const Deadline deadline = within(kCallDeadline);
   for (;;) {
@@ -180,9 +179,10 @@ int Writes::compare_and_set(Ino ino, std::string_view value, const Credentials& 
       alone.node = file->node;
     }
   }
-  alone.edits.replace_all();
-  if (!alone.edits.write(0, value.substr(colon + 1))) return EFBIG;
-  const Publication result = publish(alone, alone.edits, who, version, /*announce=*/false, within(kCallDeadline));
+  Edits all(mount_.data_max());
+  all.replace_all();
+  if (!all.write(0, value.substr(colon + 1))) return EFBIG;
+  const Publication result = publish(alone, all, who, version, /*announce=*/false, within(kCallDeadline));
   return result.err == Err::kBadVersion && result.error == 0 ? EAGAIN : result.result();
 }
 
@@ -198,7 +198,7 @@ void Writes::setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const ch
     return refuse(req, error, "setxattr", ino, key, "the replica takes no writes now");
   }
   bool just_made = false;
-  int error = view_of(ino) == View::kData ? settle_for_attributes(node_of(ino), who, false, just_made) : EISDIR;
+  int error = view_of(ino) == View::kData ? settle_for_attributes(node_of(ino), fuse_req_ctx(req)->pid, false, just_made) : EISDIR;
   if (error == 0 && key == kCas) error = compare_and_set(ino, {value, size}, who);
   if (error == 0 && key == kExpect) {
     std::int32_t version = 0;

@@ -32,7 +32,7 @@ void reply_slice(fuse_req_t req, std::string_view data, off_t off, std::size_t s
 // --- opening ---
 
 std::unique_ptr<Handle> Writes::new_handle(fuse_req_t req, const fuse_file_info& fi, Credentials who) const {
-  auto handle = std::make_unique<Handle>();
+  auto handle = std::make_unique<Handle>(mount_.data_max());
   handle->intent = open_intent(fi.flags);
   handle->who = std::move(who);
   handle->tid = fuse_req_ctx(req)->pid;
@@ -50,8 +50,8 @@ void Writes::set_open_flags(const Handle& handle, fuse_file_info& fi) {
 void Writes::begin_truncated(Handle& handle) {
   {
     const std::lock_guard lock(handle.file->mutex);
-    handle.file->edits.replace_all();
-    handle.file->mtime_ns = now_ns();
+    handle.edits.replace_all();
+    handle.mtime_ns = now_ns();
     handle.touched = true;
   }
   mount_.coherence().invalidate_attributes(handle.file->id);
@@ -126,7 +126,7 @@ void Writes::open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   if ((fi->flags & O_ACCMODE) != O_RDONLY) {
     const auto match = replay_of(req, replay::FsCall::kOpen, ino);
     if (match && match->say == replay::Say::kHandle) {
-      auto handle = std::make_unique<Handle>();
+      auto handle = std::make_unique<Handle>(mount_.data_max());
       handle->ino = ino;
       handle->replay = true;
       handle->intent = open_intent(fi->flags);
@@ -153,7 +153,7 @@ void Writes::open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
 void Writes::abandon(std::unique_ptr<Handle> handle) {
   if (handle->file != nullptr) {
     const std::lock_guard lock(handle->file->mutex);
-    if (handle->touched && handle->file->handles.size() == 1) handle->file->edits.take();
+    handle->edits.take();
     handle->touched = false;
   }
   close_handle(std::move(handle));
@@ -215,11 +215,11 @@ void Writes::read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t off, f
   if (handle.file != nullptr && handle.intent.write) {  // who writes sees what this host has written
     const std::lock_guard lock(handle.file->mutex);
     const File& file = *handle.file;
-    if (file.pending()) {
-      const std::string below = file.flight.empty() ? std::string() : file.flight.apply(*data);
-      const std::string bytes =
-          file.edits.read(file.flight.empty() ? std::string_view(*data) : std::string_view(below),
-                          static_cast<std::uint64_t>(off), size);
+    if (file.pending(handle)) {
+      const bool flying = file.flight_of == &handle;
+      const std::string below = flying ? file.flight.apply(*data) : std::string();
+      const std::string bytes = handle.edits.read(flying ? std::string_view(below) : std::string_view(*data),
+                                                  static_cast<std::uint64_t>(off), size);
       fuse_reply_buf(req, bytes.data(), bytes.size());
       return;
     }
@@ -241,11 +241,11 @@ std::size_t Writes::committed_size(const File& file) {
   return cached == nullptr ? 0 : static_cast<std::size_t>(std::max(0, cached->info.stat.data_length));
 }
 
-// file.mutex held.
-void Writes::note_write(File& file, Handle& handle) {
+// The file's mutex is held.
+void Writes::note_write(Handle& handle) {
   handle.touched = true;
   handle.wrote = true;
-  file.mtime_ns = now_ns();
+  handle.mtime_ns = now_ns();
 }
 
 void Writes::write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t size, off_t off, fuse_file_info* fi) {
@@ -264,13 +264,13 @@ void Writes::write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t 
       const int error = file.fenced ? ESTALE : handle.error;
       return refuse(req, error, "write", ino, {}, file.fenced ? "the session is lost" : "an earlier commit failed");
     }
-    first = !file.pending();
-    const std::size_t base = file.in_flight ? file.flight.size(file.flight_base) : committed;
+    first = !file.pending(handle);
+    const std::size_t base = file.flight_of == &handle ? file.flight.size(file.flight_base) : committed;
     const std::string_view bytes(buf, size);
-    const bool fits = handle.intent.append ? file.edits.append(bytes, base)
-                                           : file.edits.write(static_cast<std::uint64_t>(off), bytes);
+    const bool fits = handle.intent.append ? handle.edits.append(bytes, base)
+                                           : handle.edits.write(static_cast<std::uint64_t>(off), bytes);
     if (!fits) return refuse(req, EFBIG, "write", ino, {}, "longer than the data of a node may be");
-    note_write(file, handle);
+    note_write(handle);
   }
   if (first) mount_.coherence().invalidate_attributes(file.id);
   fuse_reply_write(req, size);
@@ -290,13 +290,13 @@ void Writes::fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, o
   int error = 0;
   {
     const std::lock_guard lock(file.mutex);
-    if (file.in_flight) size = file.flight.size(file.flight_base);
-    size = file.edits.size(size);
+    if (file.flight_of == &handle) size = file.flight.size(file.flight_base);
+    size = handle.edits.size(size);
     if (file.fenced || handle.error != 0) {
       error = file.fenced ? ESTALE : handle.error;
     } else if (end > size) {
-      if (file.edits.truncate(end)) {
-        note_write(file, handle);
+      if (handle.edits.truncate(end)) {
+        note_write(handle);
       } else {
         error = EFBIG;
       }
@@ -332,7 +332,7 @@ void Writes::flush(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
     const bool by_opener =
         tid == handle.tid || (handle.thread_group != 0 && thread_group_of(tid) == handle.thread_group);
     const bool gone = !by_opener && thread_group_gone(handle.thread_group);
-    if (flush_commits(wrote, by_opener, gone)) error = commit(handle.file, handle.who, CommitWhy::kFlush);
+    if (flush_commits(wrote, by_opener, gone)) error = commit(handle.file, &handle, CommitWhy::kFlush);
   }
   if (error != 0) return refuse(req, error, "close", ino, {}, "what was written is not committed");
   fuse_reply_err(req, 0);
@@ -349,7 +349,7 @@ void Writes::fsync(fuse_req_t req, fuse_ino_t ino, int, fuse_file_info* fi) {
     const std::lock_guard lock(handle.file->mutex);
     error = handle.error;
   }
-  if (error == 0) error = commit(handle.file, handle.who, CommitWhy::kFsync);
+  if (error == 0) error = commit(handle.file, &handle, CommitWhy::kFsync);
   if (error != 0) return refuse(req, error, "fsync", ino, {}, "what was written is not committed");
   fuse_reply_err(req, 0);
 }
@@ -373,7 +373,7 @@ void Writes::close_handle(std::unique_ptr<Handle> handle) {
       const bool last = file->handles.size() == 1;
       left_over = handle->error == 0 && (handle->touched || (last && file->phase == File::Phase::kDeferred));
     }
-    if (left_over) commit(file, handle->who, CommitWhy::kRelease);
+    if (left_over) commit(file, handle.get(), CommitWhy::kRelease);
     if (files_.detach(*handle)) {
       NodeId ephemeral;
       {

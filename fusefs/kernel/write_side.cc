@@ -88,14 +88,17 @@ std::optional<Pending> Writes::pending(NodeId node) const {
   const FilePtr file = files_.find(node);
   if (file == nullptr) return std::nullopt;
   const std::lock_guard lock(file->mutex);
-  if (!file->pending() || file->phase == File::Phase::kGone) return std::nullopt;
+  const Handle* writer = file->latest_writer();
+  if (writer == nullptr || file->phase == File::Phase::kGone) return std::nullopt;
   std::size_t base = 0;
-  if (file->in_flight) {
+  if (file->flight_of == writer) {
     base = file->flight.size(file->flight_base);
+  } else if (file->phase == File::Phase::kDeferred) {
+    base = 0;
   } else if (const CachedNode* cached = mount_.cache().find(file->node)) {
     base = static_cast<std::size_t>(cached->info.stat.data_length);
   }
-  return Pending{file->edits.size(base), file->mtime_ns};
+  return Pending{writer->edits.size(base), writer->mtime_ns};
 }
 
 namespace {
@@ -112,7 +115,10 @@ std::optional<wire::NodeInfo> deferred_info(const File& file, const NodeCache& c
   }
   if (file.made.id != file.id) return std::nullopt;
   wire::NodeInfo info = file.made;
-  info.stat.data_length = static_cast<std::int32_t>(file.edits.size(file.flight.size(0)));
+  if (const Handle* writer = file.latest_writer()) {
+    const std::size_t base = file.flight_of == writer ? file.flight.size(0) : 0;
+    info.stat.data_length = static_cast<std::int32_t>(writer->edits.size(base));
+  }
   return info;
 }
 
@@ -196,17 +202,14 @@ void Writes::on_link(Link state) {
 void Writes::drain(Millis limit) {
   const Deadline deadline = within(limit);
   for (const FilePtr& file : files_.all()) {
-    Credentials who;
-    {
-      const std::lock_guard lock(file->mutex);
-      if (file->handles.empty() || (file->edits.empty() && file->phase != File::Phase::kDeferred)) continue;
-      who = file->handles.front()->who;
-    }
-    if (std::chrono::steady_clock::now() >= deadline) {
-      log::error("fuse", "uncommitted writes are lost node={} reason=unmount", file->node.value);
+    if (std::chrono::steady_clock::now() < deadline) {
+      commit_all(file, CommitWhy::kDrain);  // says why, if it fails
       continue;
     }
-    commit(file, who, CommitWhy::kDrain);  // says why, if it fails
+    const std::lock_guard lock(file->mutex);
+    if (file->latest_writer() != nullptr) {
+      log::error("fuse", "uncommitted writes are lost node={} reason=unmount", file->node.value);
+    }
   }
 }
 

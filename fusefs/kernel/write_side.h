@@ -89,13 +89,17 @@ class Writes final : public WriteSide {
   void close_handle(std::unique_ptr<Handle> handle);
   int repin(Handle& handle, Deadline deadline);
   std::size_t committed_size(const File& file);
-  void note_write(File& file, Handle& handle);
+  static void note_write(Handle& handle);
   void end_ephemeral(NodeId node, int attempt);
 
   // --- commits (commit.cc)
-  // Publishes what has been written to the inode, and makes a deferred one. 0 or an errno, which then sticks to the
-  // handles that have written.
-  int commit(const FilePtr& file, const Credentials& who, CommitWhy why);
+  // Publishes what has been written through the handle, and makes a deferred file. 0 or an errno, which then sticks to
+  // the handle. Nothing happens if it has been closed meanwhile.
+  int commit(const FilePtr& file, Handle* by, CommitWhy why);
+  // Likewise for every handle of the inode (drain), or only for those that the program of `tid` has opened and written
+  // to: what another program has not closed yet is not its to publish. The first error.
+  int commit_all(const FilePtr& file, CommitWhy why);
+  int commit_own(const FilePtr& file, pid_t tid);
   // Makes a deferred file exist for all, empty; its edits stay uncommitted. 0 or an errno.
   int create_now(const FilePtr& file);
   struct Publication {  // the result of one attempt to publish
@@ -112,7 +116,7 @@ class Writes final : public WriteSide {
   enum class Inspected : std::uint8_t { kHappened, kDidNot, kUnknown };
   Inspected inspect(NodeId node, const std::string& data, std::int32_t sent_version, Deadline deadline, Snapshot& now);
   Err base_data(NodeId node, const Credentials& who, Deadline deadline, NodeData& out);
-  int finish_commit(const FilePtr& file, const std::vector<Handle*>& touched, const Publication& result);
+  int finish_commit(const FilePtr& file, Handle* by, const Publication& result);
 
   // --- making nodes (create_ops.cc)
   struct Making {
@@ -157,14 +161,14 @@ class Writes final : public WriteSide {
     NodeId node_;
   };
   // Everything of this host that must be visible to all before the node moves.
-  int settle_before_rename(NodeId node, const Credentials& who);
+  int settle_before_rename(NodeId node, pid_t tid);
 
   // --- attributes (setattr_ops.cc)
-  int truncate_path(Ino ino, std::uint64_t size, const Credentials& who);
+  int truncate_path(Ino ino, std::uint64_t size, const Credentials& who, pid_t tid);
   int truncate_handle(Handle& handle, std::uint64_t size);
-  int change_attributes(Ino ino, const struct stat& attr, int to_set, const Credentials& who);
+  int change_attributes(Ino ino, const struct stat& attr, int to_set, const Credentials& who, pid_t tid);
   int compare_and_set(Ino ino, std::string_view value, const Credentials& who);
-  int settle_for_attributes(NodeId id, const Credentials& who, bool data_too, bool& just_made);
+  int settle_for_attributes(NodeId id, pid_t tid, bool data_too, bool& just_made);
 
   Mount& mount_;
   FileTable files_;
