@@ -183,7 +183,7 @@ int Writes::compare_and_set(Ino ino, std::string_view value, const Credentials& 
   all.replace_all();
   if (!all.write(0, value.substr(colon + 1))) return EFBIG;
   const Publication result = publish(alone, all, who, version, /*announce=*/false, within(kCallDeadline));
-  return result.err == Err::kBadVersion && result.error == 0 ? EAGAIN : result.result();
+  return result.err == Err::kBadVersion && result.error == 0 ? ECANCELED : result.result();
 }
 
 void Writes::setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, std::size_t size, int) {

@@ -73,8 +73,9 @@ Err Step::rename_exchange(const Overlay::View& source, const Overlay::View& targ
 Err Step::rename_onto_file(const Overlay::View& source, const Overlay::View& target) {
   if (is_hidden_file(source)) return Err::kNoNode;
   if (source.num_children() != 0) return Err::kNotEmpty;
-  // The data comes under the target's ACL: who could not read it must not get it that way.
-  if (!is_owner(source) && !unix_may(source, perm::kRead)) return Err::kNoAuth;
+  // The data comes under the target's ACL. Who may not read it must not get it that way, and still may rename it as
+  // POSIX has it: then the source's ACL comes along.
+  const bool keeps_acl = is_owner(source) || unix_may(source, perm::kRead);
   const bool same_quota = tree_.quotas().empty() || tree_.quota_for(overlay_.path_of(source.id())) ==
                                                         tree_.quota_for(overlay_.path_of(target.id()));
   if (writes_refused_ || !same_quota) {
@@ -85,11 +86,16 @@ Err Step::rename_onto_file(const Overlay::View& source, const Overlay::View& tar
   attributes.mtime_ns = source.attributes().mtime_ns;
   const bool reshape = attributes.shape != source.attributes().shape;  // a file and a symlink
   attributes.shape = source.attributes().shape;
+  if (!keeps_acl) attributes.exec = source.attributes().exec;
+  const bool other_attributes = reshape || attributes.mtime_ns != 0 || attributes.exec != target.attributes().exec;
+  std::optional<SetAclTxn> acl;
+  if (!keeps_acl) acl = SetAclTxn{target.id(), source.acl(), next_version(target.aversion())};
   const NodeId target_id = target.id();
   const NodeId source_id = source.id();
   txn_.subject = target_id;
   emit(std::move(data));
-  if (reshape || attributes.mtime_ns != 0) emit(SetAttributesTxn{target_id, attributes});
+  if (other_attributes) emit(SetAttributesTxn{target_id, attributes});
+  if (acl) emit(*std::move(acl));
   emit(DeleteTxn{source_id});
   return Err::kOk;
 }

@@ -72,6 +72,18 @@ def test_zookeeper_is_not_shown(t):
     check(w.kazoo.exists("/zookeeper"), "it is there for clients")
 
 
+def test_compare_and_set(t):
+    w, node, top = start(t)
+    path = os.path.join(top, "cas")
+    with open(path, "wb") as f:
+        f.write(b"first")
+    os.setxattr(path, SEEN + "cas", b"0:second")
+    equal(w.kazoo.get(node + "/cas")[0], b"second", "the version was right")
+    raises_errno(errno.ECANCELED, lambda: os.setxattr(path, SEEN + "cas", b"0:third"), "the version is 1 by now")
+    data, stat = w.kazoo.get(node + "/cas")
+    equal((data, stat.version), (b"second", 1), "nothing happened")
+
+
 def test_xattrs(t):
     w, node, top = start(t)
     w.kazoo.create(node + "/f", b"1")

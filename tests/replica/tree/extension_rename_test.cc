@@ -1,4 +1,5 @@
 // rename: common/wire/extension.h (RenameRequest), filesystem.md section 4.
+#include "common/model/posix.h"
 #include "tests/replica/tree/extension_harness.h"
 
 namespace coord::tree::test {
@@ -82,9 +83,14 @@ TEST_F(Extension, RenameOntoAFileOfDataThatIsNotAppliedYet) {
 TEST_F(Extension, RenameDoesNotOpenWhatCannotBeRead) {
   const NodeId open = dir(top, "open", kRootUser, 0777);
   const NodeId secret = file(open, "secret", kBob, "secret", 0600);
-  file(open, "mine", kAlice, "");
-  EXPECT_EQ(rename(secret, open, "mine", 0, kAlice).err, Err::kNoAuth);
-  EXPECT_EQ(rename(secret, open, "renamed", 0, kAlice).err, Err::kOk) << "with its own ACL it may go anywhere";
+  const NodeId another = file(open, "another", kBob, "secret", 0600);
+  const NodeId mine = file(open, "mine", kAlice, "", 0666);
+  const wire::NodeInfo now = info(rename(secret, open, "mine", 0, kAlice));
+  EXPECT_EQ(now.id, mine) << "the target keeps its identity";
+  const PosixView view = posix_view(now.acl, now.attributes, false);
+  EXPECT_EQ(view.uid, kBob.uid) << "what could not be read keeps its own protection";
+  EXPECT_EQ(view.mode, 0600u);
+  EXPECT_EQ(rename(another, open, "renamed", 0, kAlice).err, Err::kOk) << "with its own ACL it may go anywhere";
 }
 
 TEST_F(Extension, RenameOntoNullData) {
