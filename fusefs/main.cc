@@ -52,8 +52,6 @@ OPTIONS
                 how long to wait for a replica at the start (default 10, 0 to 3600)
   -o session_timeout=MS
                 after this time without contact the ensemble gives up this mount's ephemerals (default 10000)
-  -o commit_timeout=MS
-                how long a write may take before it fails with ETIMEDOUT (default 5000)
   -o stale=serve | -o stale=fail:SECONDS
                 while no replica can be reached: go on answering reads from memory (the default), or fail them
                 with ETIMEDOUT after SECONDS
@@ -63,8 +61,6 @@ OPTIONS
                 a daemon that is silent for so long is killed and started again (default 3000)
   -o log=FILE   absolute, not below MOUNTPOINT; reopened at SIGHUP
   -o debug      as -d, but in the background
-  -o uid=N, -o gid=N
-                whom new nodes belong to when SOURCE is host:port
   The options of fstab and mount(8) that promise nothing here (rw, defaults, _netdev, nofail, noauto, user, x-*, ...)
   are accepted. The mount is always nosuid,nodev.
 

@@ -65,7 +65,6 @@ class Parser {
 
 Done Parser::keyed_number(std::string_view key, std::string_view value, bool& known) {
   known = true;
-  constexpr std::int64_t kIdMax = std::numeric_limits<std::uint32_t>::max() - 1;
   const auto take = [&](std::int64_t low, std::int64_t high, auto store) -> Done {
     const auto n = number(key, value, low, high);
     if (!n) return fail(n.error());
@@ -76,14 +75,9 @@ Done Parser::keyed_number(std::string_view key, std::string_view value, bool& kn
   if (key == "session_timeout") {
     return take(1000, 600'000, [&](std::int64_t n) { out_.session_timeout_ms = static_cast<std::int32_t>(n); });
   }
-  if (key == "commit_timeout") {
-    return take(100, 60'000, [&](std::int64_t n) { out_.commit_timeout = std::chrono::milliseconds(n); });
-  }
   if (key == "guardian_timeout") {
     return take(500, 60'000, [&](std::int64_t n) { out_.guardian_timeout = std::chrono::milliseconds(n); });
   }
-  if (key == "uid") return take(0, kIdMax, [&](std::int64_t n) { out_.uid = static_cast<std::uint32_t>(n); });
-  if (key == "gid") return take(0, kIdMax, [&](std::int64_t n) { out_.gid = static_cast<std::uint32_t>(n); });
   known = false;
   return true;
 }

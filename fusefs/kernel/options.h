@@ -39,7 +39,6 @@ struct MountOptions {
   bool allow_other = false;                       // allow_other, noallow_other; default: true for root
   std::chrono::seconds wait{10};                  // wait=SECONDS, 0..3600: for a replica, at the start
   std::int32_t session_timeout_ms = 10'000;       // session_timeout=MS, 1000..600000
-  std::chrono::milliseconds commit_timeout{5000};  // commit_timeout=MS, 100..60000: deadline of writes
   LockScope locks = LockScope::kCluster;          // locks=cluster|local
   // stale=serve: a host that is cut off goes on answering reads (nullopt). stale=fail:SECONDS, 0..86400: reads fail
   // after that time.
@@ -47,8 +46,6 @@ struct MountOptions {
   std::chrono::milliseconds guardian_timeout{3000};  // guardian_timeout=MS, 500..60000
   std::string log_file;                           // log=FILE, absolute; "": stderr, or syslog's place when detached
   bool debug = false;                             // debug, -d
-  std::optional<std::uint32_t> uid;               // uid=, gid=: the owner that nodes get through a source that is not
-  std::optional<std::uint32_t> gid;               //             trusted (TCP); numbers
 };
 
 // `arguments` without argv[0]. Ignored, as fstab and mount(8) put them there: rw, defaults, auto, noauto, user, users,

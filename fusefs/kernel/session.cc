@@ -13,6 +13,7 @@
 
 #include "common/base/log.h"
 #include "common/client/client.h"
+#include "fusefs/kernel/fuse_mount.h"
 #include "fusefs/kernel/fuse_ops.h"
 #include "fusefs/kernel/mount.h"
 #include "fusefs/kernel/mountpoint.h"
@@ -252,8 +253,14 @@ bool MountRunner::fetch_root(std::string& why) {
   set_mount_root(at);
   mount_.cache_.set_root_path(path);
   const Err err = mount_.coherence().fetch_node(at, who, within(kCallDeadline));
-  if (err != Err::kOk) why = fmt::format("the replica does not give the root: {}", error_text(err));
-  return err == Err::kOk;
+  if (err != Err::kOk) {
+    why = fmt::format("the replica does not give the root: {}", error_text(err));
+    return false;
+  }
+  // The kernel knows the root without ever looking it up, and somebody may watch it.
+  SharedLock lock(mount_.lock());
+  mount_.cache().add_lookup(kRootIno);
+  return true;
 }
 
 bool MountRunner::mount_kernel(std::string& why) {
@@ -270,7 +277,16 @@ bool MountRunner::mount_kernel(std::string& why) {
     why = "libfuse refuses the session";
     return false;
   }
-  if (fuse_session_mount(session, mountpoint_.c_str()) != 0) {
+  const auto connection = mount_fuse(mountpoint_, {"coord", options_.allow_other, options_.read_only});
+  if (!connection) {
+    fuse_session_destroy(session);
+    why = connection.error().message;
+    return false;
+  }
+  // An ordinary user's fusermount3 cannot mount over a dead mount.
+  if (!*connection) (void)clear_dead_mounts(mountpoint_);
+  const std::string target = *connection ? fmt::format("/dev/fd/{}", **connection) : mountpoint_;
+  if (fuse_session_mount(session, target.c_str()) != 0) {
     fuse_session_destroy(session);
     why = "cannot mount at " + mountpoint_ + " (see the line above, if any; is fuse3 installed, /dev/fuse there, " +
           "and, for an ordinary user, user_allow_other set in /etc/fuse.conf where allow_other is asked for?)";
@@ -322,6 +338,7 @@ void MountRunner::unmount() {
     if (auto gone = unmount_lazily(mountpoint_, minor_); !gone) {
       log::warn("fuse", "unmount failed reason={}", gone.error().message);
     }
+    (void)clear_dead_mounts(mountpoint_);  // an older kernel has left a dead predecessor below
     if (!workers_.wait(milliseconds(500))) {
       mount_.writes().drain(kDrainLimit);
       if (!workers_.wait(milliseconds(500))) {
@@ -426,7 +443,7 @@ void MountRunner::save_session() {
 
 bool MountRunner::healthy() {
   if (boottime_ms() - ticked_ms_.load() > kTickLate.count() && tick_thread_.joinable()) return false;
-  return !workers_.stuck(options_.commit_timeout + kStuckMargin);
+  return !workers_.stuck(kCallDeadline + kStuckMargin);
 }
 
 void MountRunner::beat_loop() {

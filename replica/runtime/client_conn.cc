@@ -29,7 +29,7 @@ ClientConn::ClientConn(Core& core, std::shared_ptr<net::Stream> stream, ConnId i
     peer_.credentials = Credentials{remote.uid, remote.gid, {}};
   } else {
     peer_.ids = {AuthId{"ip", remote.address}};
-    peer_.credentials = Credentials{65534, 65534, {}};  // nobody: a TCP peer proves no user
+    peer_.credentials = core_.config().tcp_user;  // a TCP peer proves no user
   }
 }
 

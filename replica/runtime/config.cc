@@ -98,6 +98,20 @@ std::string set_mount_users(Config& config, Text value) {
   return "";
 }
 
+std::string set_tcp_user(Config& config, Text value) {
+  const auto colon = value.find(':');
+  const auto id = [](Text text, std::uint32_t& out) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+    return error == std::errc() && end == text.data() + text.size();
+  };
+  Credentials user;
+  if (!id(value.substr(0, colon), user.uid)) return "must be UID or UID:GID, numbers";
+  user.gid = user.uid;
+  if (colon != Text::npos && !id(value.substr(colon + 1), user.gid)) return "must be UID or UID:GID, numbers";
+  config.tcp_user = user;
+  return "";
+}
+
 std::string set_level(Config& config, Text value) {
   static const std::set<Text> levels = {"trace", "debug", "info", "warn", "error"};
   if (!levels.contains(value)) return "must be trace, debug, info, warn or error";
@@ -135,6 +149,7 @@ const std::map<Text, Setter>& setters() {
       {"coord.socket", text(&Config::socket)},
       {"coord.socketGroup", text(&Config::socket_group)},
       {"coord.mountUsers", set_mount_users},
+      {"coord.tcpUser", set_tcp_user},
       {"coord.ioThreads", number(&Config::io_threads, 1, 64)},
       {"coord.mapSize", size(&Config::map_bytes, 64ULL << 20, 16ULL << 40)},
       {"coord.growSize", size(&Config::grow_bytes, 4ULL << 20, 16ULL << 30)},

@@ -11,6 +11,7 @@
 
 #include "common/base/config.h"
 #include "common/base/result.h"
+#include "common/model/records.h"
 
 namespace coord::runtime {
 
@@ -39,6 +40,7 @@ struct Config {
   std::string socket;                   // coord.socket; empty: none
   std::string socket_group = "coord";   // coord.socketGroup
   std::set<std::uint32_t> mount_users;  // coord.mountUsers, uids; 0 always
+  Credentials tcp_user{65534, 65534, {}};  // coord.tcpUser=UID[:GID]: who a mount that comes over TCP acts as
   int io_threads = 1;                   // coord.ioThreads; the first is the core's
   std::uint64_t map_bytes = 256ULL << 30;       // coord.mapSize
   std::uint64_t grow_bytes = 32ULL << 20;       // coord.growSize

@@ -35,6 +35,8 @@ TEST(Config, BadValuesNameFileLineAndKey) {
       {"coord.mapSize=99999999999999999999", "coord.mapSize"},
       {"coord.mapSize=9Q", "coord.mapSize"},
       {"coord.mountUsers=alice", "coord.mountUsers"},
+      {"coord.tcpUser=alice", "coord.tcpUser"},
+      {"coord.tcpUser=5:", "coord.tcpUser"},
       {"coord.ioThreads=0", "coord.ioThreads"},
       {"coord.logLevel=loud", "coord.logLevel"},
       {"DigestAuthenticationProvider.superDigest=root:x", "superDigest"},
