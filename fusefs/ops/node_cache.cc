@@ -131,6 +131,7 @@ void NodeCache::add_lookup(Ino ino) const {
 }
 
 bool NodeCache::forget(Ino ino, std::uint64_t count) const {
+  if (ino == kRootIno) return false;  // the kernel has it for as long as the mount lives
   const CachedNode* node = find(node_of(ino));
   if (node == nullptr) return false;
   auto& lookups = node->lookups[index(view_of(ino))];
@@ -227,6 +228,7 @@ void NodeCache::drop_if_unused(NodeId id) {
 void NodeCache::lose_if_known(const CachedNode& node, const wire::NodeInfo& was, View view, Effects& effects) {
   Ino parent = 0;
   std::string name;
+  if (ino_of(was.id, view) == kRootIno) return;  // it has no name
   if (node.lookups_of(view) == 0 || !place_of_info(was, view, parent, name)) return;
   effects.lost.push_back(LostName{ino_of(was.id, view), parent, std::move(name)});
   CachedNode* self = get(was.id);

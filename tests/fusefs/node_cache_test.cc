@@ -309,5 +309,18 @@ TEST(Shows, ZooKeepersOwnNodeIsHiddenAtTheRootOnly) {
   EXPECT_TRUE(shows_name(node(9, 5, "zookeeper", Shape::kDir), View::kDir));
 }
 
+// The kernel knows the root for as long as the mount lives: its attributes are invalidated, it has no name to lose.
+TEST_F(NodeCacheTest, TheRootIsAlwaysKnownAndNeverLost) {
+  know(1, View::kDir);
+  EXPECT_FALSE(cache.forget(kRootIno, 1));
+  EXPECT_EQ(cache.find(kRootNode)->lookups_of(View::kDir), 1u);
+  NodeInfo changed = node(1, 1, "", Shape::kDir);
+  changed.stat.aversion = 1;
+  apply(ChangeKind::kAttributes, changed);
+  EXPECT_TRUE(invalidated(1, View::kDir));
+  cache.absorb_gone(kRootNode, effects);
+  EXPECT_TRUE(effects.lost.empty());
+}
+
 }  // namespace
 }  // namespace coord::fs
