@@ -79,9 +79,11 @@ class Guardian {
   void reap();
   void ask_to_stop();
   void end_hung_daemon(const std::string& why);
-  bool clear_mount();
+  bool abort_mount();
+  void drop_hung_mount();
   bool back_off();
   bool prepare();
+  bool live_once();  // starts the daemon and attends it; false: cannot be started, now or ever
   int finish(int status);
   void report(int status);
   void say(int priority, const std::string& text);
@@ -99,7 +101,8 @@ class Guardian {
   bool detached_ = false;  // nobody reads our stderr any more
   Clock::time_point stop_at_{};
   Clock::time_point looked_at_{};
-  std::optional<unsigned> minor_;
+  std::optional<unsigned> minor_;  // of this daemon's mount
+  std::optional<unsigned> found_;  // of the dead mount that it found
   milliseconds backoff_{0};
   std::string stderr_line_;
 };
@@ -301,31 +304,37 @@ void Guardian::attend() {
 
 void Guardian::end_hung_daemon(const std::string& why) {
   say(LOG_ERR, why);
-  clear_mount();  // first of all: no process may wait for it any longer
+  abort_mount();  // first of all: no process may wait for it any longer
   ::kill(daemon_, SIGKILL);
   const auto end = Clock::now() + kKillLimit;
   while (daemon_ > 0 && Clock::now() < end) look(milliseconds(50));
   if (daemon_ > 0) {
     say(LOG_ERR, "daemon pid=" + std::to_string(daemon_) + " does not end even by SIGKILL; leaving it behind");
     daemon_ = 0;
+    drop_hung_mount();
   }
   wait_status_ = SIGKILL;  // whatever it managed to say in the end
 }
 
-// Takes our own mount away: its connection is aborted, whoever holds it, and the mount point is free again. False: it
-// was gone already.
-bool Guardian::clear_mount() {
+// Aborts the connection of the daemon's mount, whoever holds it. The dead mount stays where it is: its users get
+// ENOTCONN, and nobody writes into the directory below until the next daemon has put its own mount in its place. False:
+// the daemon has no mount there any more.
+bool Guardian::abort_mount() {
   const auto entry = mount_at(options_.mountpoint);
-  if (!minor_ && options_.prepare && entry && entry->type == kMountType) {
-    minor_ = entry->minor;  // prepare() found nothing here: the daemon mounted it and could not say so
-  }
-  if (!minor_) return false;
-  const bool there = entry && entry->minor == *minor_ && entry->type == kMountType;
-  if (!there) return false;
+  if (!entry || entry->type != kMountType) return false;
+  // Not told: what was there before the daemon is a dead predecessor, anything else the daemon has mounted itself.
+  if (!minor_ && options_.prepare && entry->minor != found_) minor_ = entry->minor;
+  if (!minor_ || entry->minor != *minor_) return false;
   // This may fail: a dead connection is gone from fusectl, a plain user may have none. Then the daemon's end ends it.
   (void)abort_connection(*minor_);
-  if (auto gone = unmount_lazily(options_.mountpoint, minor_); !gone) say(LOG_ERR, gone.error().message);
   return true;
+}
+
+// The mount of a daemon that could not be ended and whose connection could not be aborted would hang its users for
+// ever: rather no mount.
+void Guardian::drop_hung_mount() {
+  if (mount_state(options_.mountpoint, milliseconds(500)) != MountState::kHung || !minor_) return;
+  if (auto gone = unmount_lazily(options_.mountpoint, minor_); !gone) say(LOG_ERR, gone.error().message);
 }
 
 // False: told to stop meanwhile.
@@ -338,19 +347,45 @@ bool Guardian::back_off() {
   return !stopping_;
 }
 
+// Only the first start refuses. Later the mount comes back, whatever has happened to its mount point meanwhile.
 bool Guardian::prepare() {
   if (!options_.prepare) return true;
-  if (auto ok = prepare_mountpoint(options_.mountpoint); !ok) {
-    say(LOG_ERR, ok.error().message);
-    return false;
+  const auto there = mount_at(options_.mountpoint);
+  found_ = there ? std::optional(there->minor) : std::nullopt;
+  if (ever_ready_ && there) return true;  // not the directory itself; the daemon says what is wrong with it, if anything
+  if (auto ok = ever_ready_ ? check_directory(options_.mountpoint) : prepare_mountpoint(options_.mountpoint); !ok) {
+    say(ever_ready_ ? LOG_WARNING : LOG_ERR, ok.error().message + (ever_ready_ ? "; mounting over it" : ""));
+    if (!ever_ready_) return false;
   }
+  if (there) return true;
   if (auto placed = place_not_mounted_file(options_.mountpoint); !placed) say(LOG_WARNING, placed.error().message);
   return true;
 }
 
+// The end. A dead mount that covers the directory goes, too. Only a predecessor's stays if ours never came: whoever tries
+// again finds what we found.
 int Guardian::finish(int status) {
+  if (options_.prepare && (ever_ready_ || stopping_ || !found_)) {
+    if (auto cleared = clear_dead_mounts(options_.mountpoint); !cleared) say(LOG_ERR, cleared.error().message);
+    if (ever_ready_ && !mount_at(options_.mountpoint)) (void)place_not_mounted_file(options_.mountpoint);
+  }
   report(ever_ready_ ? status : std::max(status, kExitFailed));
   return status;
+}
+
+bool Guardian::live_once() {
+  if (!spawn()) {
+    say(LOG_ERR, "cannot start the daemon: " + std::string(std::strerror(errno)));
+    wait_status_ = SIGKILL;
+    return ever_ready_;
+  }
+  attend();
+  // A daemon that ended well but left its mount did not end because of an umount: somebody aborted the connection.
+  if (abort_mount() && !stopping_ && ready_ && wait_status_ == kExitUnmounted) {
+    say(LOG_ERR, "the mount's connection was aborted by somebody");
+    wait_status_ = kExitFailed << 8;
+  }
+  return true;
 }
 
 int Guardian::run() {
@@ -362,18 +397,7 @@ int Guardian::run() {
   while (true) {
     if (!prepare()) return finish(kExitFailed);
     const auto born = Clock::now();
-    if (!spawn()) {
-      say(LOG_ERR, "cannot start the daemon: " + std::string(std::strerror(errno)));
-      if (!ever_ready_) return finish(kExitFailed);
-      wait_status_ = SIGKILL;
-    } else {
-      attend();
-      // A daemon that ended well but left its mount did not end because of an umount: somebody aborted the connection.
-      if (clear_mount() && !stopping_ && ready_ && wait_status_ == kExitUnmounted) {
-        say(LOG_ERR, "the mount's connection was aborted by somebody");
-        wait_status_ = kExitFailed << 8;
-      }
-    }
+    if (!live_once()) return finish(kExitFailed);
     int status = 0;
     if (after_exit(wait_status_, ever_ready_, stopping_, status) == AfterExit::kStop) return finish(status);
     if (since(born) > kSteadyAfter) backoff_ = milliseconds(0);

@@ -69,7 +69,8 @@ std::optional<MountEntry> parse_line(std::string_view line) {
   if (dash - fields.begin() < 6 || fields.end() - dash < 3) return std::nullopt;
   MountEntry entry;
   const std::size_t colon = std::min(fields[2].find(':'), fields[2].size() - 1);
-  if (!to_number(fields[0], entry.id) || !to_number(fields[2].substr(0, colon), entry.major) ||
+  if (!to_number(fields[0], entry.id) || !to_number(fields[1], entry.parent) ||
+      !to_number(fields[2].substr(0, colon), entry.major) ||
       !to_number(fields[2].substr(colon + 1), entry.minor)) {
     return std::nullopt;
   }
@@ -139,22 +140,6 @@ int detached_fusectl() {
   return mount;
 }
 
-Result<bool, Fault> check_directory(const std::string& path) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), &::closedir);
-  if (!directory) {
-    if (errno == ENOTDIR) return fail(Fault{"mount point " + path + " is not a directory"});
-    return fail(Fault{"mount point " + path + ": " + reason(errno)});
-  }
-  errno = 0;
-  while (const dirent* entry = ::readdir(directory.get())) {
-    const std::string_view name = entry->d_name;
-    if (name == "." || name == ".." || name == kNotMountedFile) continue;
-    return fail(Fault{"mount point " + path + " is not empty: it contains '" + std::string(name) + "'"});
-  }
-  if (errno != 0) return fail(Fault{"mount point " + path + ": " + reason(errno)});
-  return true;
-}
-
 std::string described(const MountEntry& entry) { return entry.type + " from " + entry.source; }
 
 }  // namespace
@@ -176,12 +161,22 @@ std::vector<MountEntry> read_mounts() {
   return parse_mountinfo(text.str());
 }
 
-std::optional<MountEntry> mount_at(const std::string& path) {
-  std::optional<MountEntry> top;
-  for (auto& entry : read_mounts()) {
-    if (entry.point == path) top = std::move(entry);
+const MountEntry* topmost(const std::vector<MountEntry>& mounts, const std::string& path) {
+  const MountEntry* top = nullptr;
+  for (const MountEntry& entry : mounts) {
+    if (entry.point != path) continue;
+    const bool covered = std::any_of(mounts.begin(), mounts.end(), [&](const MountEntry& other) {
+      return other.point == path && other.parent == entry.id && other.id != entry.id;
+    });
+    if (!covered) top = &entry;
   }
   return top;
+}
+
+std::optional<MountEntry> mount_at(const std::string& path) {
+  const std::vector<MountEntry> mounts = read_mounts();
+  const MountEntry* const top = topmost(mounts, path);
+  return top == nullptr ? std::nullopt : std::optional(*top);
 }
 
 Result<std::string, Fault> canonical_mountpoint(const std::string& path) {
@@ -213,15 +208,40 @@ MountState mount_state(const std::string& path, milliseconds deadline) {
   return *error == ENOTCONN || *error == ECONNABORTED ? MountState::kDead : MountState::kLive;
 }
 
-Result<bool, Fault> prepare_mountpoint(const std::string& path) {
-  // More than one dead predecessor may lie there, one over the other.
-  MountState state = mount_state(path);
-  for (int layers = 0; state == MountState::kDead; ++layers, state = mount_state(path)) {
-    const auto entry = mount_at(path);
-    auto gone = unmount_lazily(path, entry ? std::optional(entry->minor) : std::nullopt);
-    if (!gone) return gone;
-    if (layers == 16) return fail(Fault{"mount point " + path + ": dead mounts keep coming back"});
+Result<bool, Fault> check_directory(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), &::closedir);
+  if (!directory) {
+    if (errno == ENOTDIR) return fail(Fault{"mount point " + path + " is not a directory"});
+    return fail(Fault{"mount point " + path + ": " + reason(errno)});
   }
+  errno = 0;
+  while (const dirent* entry = ::readdir(directory.get())) {
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == ".." || name == kNotMountedFile) continue;
+    return fail(Fault{"mount point " + path + " is not empty: it contains '" + std::string(name) + "'"});
+  }
+  if (errno != 0) return fail(Fault{"mount point " + path + ": " + reason(errno)});
+  return true;
+}
+
+Result<int, Fault> clear_dead_mounts(const std::string& path, int keep) {
+  while (mount_state(path) == MountState::kDead) {
+    const auto mounts = read_mounts();
+    const auto layers = std::count_if(mounts.begin(), mounts.end(), [&path](const MountEntry& entry) {
+      return entry.point == path && entry.type == kMountType;
+    });
+    if (layers <= keep) return static_cast<int>(layers);
+    const MountEntry* const top = topmost(mounts, path);
+    auto gone = unmount_lazily(path, top == nullptr ? std::nullopt : std::optional(top->minor));
+    if (!gone) return fail(gone.error());
+    if (!*gone) break;  // somebody else takes them away at this moment
+  }
+  return 0;
+}
+
+Result<bool, Fault> prepare_mountpoint(const std::string& path) {
+  const MountState state = mount_state(path);
+  if (state == MountState::kDead) return true;
   if (const auto entry = mount_at(path)) {
     return fail(Fault{"mount point " + path + " is already mounted: " + described(*entry) +
                       (state == MountState::kHung ? ", which does not answer (umount -l takes it away)" : "")});

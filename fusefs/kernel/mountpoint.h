@@ -20,6 +20,7 @@ inline constexpr std::string_view kNotMountedFile = "NOT_MOUNTED";
 // One line of /proc/self/mountinfo, proc(5), with octal escapes decoded.
 struct MountEntry {
   int id = 0;
+  int parent = 0;  // the mount it stands on
   unsigned major = 0;
   unsigned minor = 0;  // of a FUSE mount, also the name of its directory in /sys/fs/fuse/connections
   std::string root;
@@ -28,12 +29,13 @@ struct MountEntry {
   std::string source;
 };
 
-// Pure; lines that cannot be understood are left out. In the kernel's order: a later mount at a point covers an
-// earlier.
+// Pure; lines that cannot be understood are left out. In the kernel's order, which is that of the mounting and not
+// always that of what covers what.
 std::vector<MountEntry> parse_mountinfo(std::string_view text);
 std::vector<MountEntry> read_mounts();
 
 // The topmost mount at exactly `path` (canonical), now.
+const MountEntry* topmost(const std::vector<MountEntry>& mounts, const std::string& path);
 std::optional<MountEntry> mount_at(const std::string& path);
 
 // The absolute path without symlinks. Works for a mount point whose daemon is dead, too. Fault: "mount point X does not
@@ -49,9 +51,16 @@ enum class MountState : unsigned char {
 };
 MountState mount_state(const std::string& path, std::chrono::milliseconds deadline = std::chrono::milliseconds(2000));
 
-// All that must be right before mounting at `path` (canonical), one clear message for each: a directory; empty but for
-// NOT_MOUNTED; not mounted already (by what). A dead predecessor's mount is taken away first, and only such a one.
+// All that must be right before the first mount at `path` (canonical), one clear message for each: a directory; empty
+// but for NOT_MOUNTED; not mounted already (by what). A dead predecessor's mount is right, too, and stays: it covers the
+// directory, so that nobody writes into it, until mount_fuse() puts a living one in its place.
 Result<bool, Fault> prepare_mountpoint(const std::string& path);
+
+// Fault: not a directory, or not empty but for NOT_MOUNTED. Looks at what is there, mounted or not.
+Result<bool, Fault> check_directory(const std::string& path);
+
+// Takes away the dead coordfs mounts on top at `path`, but for the lowest `keep`. Returns how many dead ones are left.
+Result<int, Fault> clear_dead_mounts(const std::string& path, int keep = 0);
 
 // Creates NOT_MOUNTED in the (unmounted) directory if it is not there, so that scripts that expect the mount fail
 // loudly.

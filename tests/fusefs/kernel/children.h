@@ -11,7 +11,7 @@ namespace coord::fs {
 // DIRECTORY/lives (guardian_test.cc). True, with the exit status, if argv asked for it.
 bool testing_child_main(int argc, char** argv, int& status);
 
-// The daemons of hung_mount_test.cc: modes "hung-mount" and "left-mount".
+// The daemons of hung_mount_test.cc: modes "hung-mount", "left-mount" and "dirt-mount".
 int mounting_daemon(Heartbeat& heartbeat, const std::string& mode, const std::string& directory);
 
 }  // namespace coord::fs

@@ -2,17 +2,21 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 #include <gtest/gtest.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <fstream>
 #include <functional>
 #include <thread>
 
+#include "fusefs/kernel/fuse_mount.h"
 #include "fusefs/kernel/guardian.h"
 #include "fusefs/kernel/mountpoint.h"
 #include "tests/fusefs/kernel/children.h"
@@ -45,7 +49,8 @@ class HungMount : public testing::Test {
       ::kill(pid, SIGKILL);
       ::waitpid(pid, nullptr, 0);
     }
-    (void)unmount_lazily(path);
+    while (!layers().empty() && unmount_lazily(path).value_or(false)) {
+    }
   }
   pid_t child(const std::function<int()>& body) {
     ::fflush(nullptr);
@@ -74,6 +79,19 @@ class HungMount : public testing::Test {
     return false;
   }
 
+  std::vector<MountEntry> layers() const {
+    auto found = read_mounts();
+    std::erase_if(found, [this](const MountEntry& entry) { return entry.point != path; });
+    return found;
+  }
+  static bool kernel_puts_beneath() {
+    utsname name{};
+    ::uname(&name);
+    int major = 0, minor = 0;
+    std::sscanf(name.release, "%d.%d", &major, &minor);
+    return major > 6 || (major == 6 && minor >= 5);
+  }
+
   TempDir temp;
   const std::string path = temp.path() + "/m";
   std::vector<pid_t> children;
@@ -95,17 +113,106 @@ TEST_F(HungMount, IsRecognisedAndAborted) {
   EXPECT_EQ(*canonical_mountpoint(path), path);
   EXPECT_FALSE(*unmount_lazily(path, mount_at(path)->minor + 1));  // not that one
   EXPECT_TRUE(prepare_mountpoint(path));
+  EXPECT_EQ(*clear_dead_mounts(path), 0);
   EXPECT_FALSE(mount_at(path));
 }
 
-TEST_F(HungMount, ADeadPredecessorIsCleared) {
+TEST_F(HungMount, ADeadPredecessorIsNoReasonToRefuseAndIsCleared) {
   const pid_t daemon = child([this] { return mount_without_answers(path) ? 0 : 1; });
   ASSERT_EQ(end_of(daemon, milliseconds(5000)), 0);
   EXPECT_EQ(mount_state(path), MountState::kDead);
   EXPECT_EQ(*canonical_mountpoint(path), path);
-  const auto cleared = prepare_mountpoint(path);
-  EXPECT_TRUE(cleared) << cleared.error().message;
+  const auto usable = prepare_mountpoint(path);
+  EXPECT_TRUE(usable) << usable.error().message;
+  EXPECT_EQ(mount_state(path), MountState::kDead) << "it goes on covering the directory";
+  EXPECT_EQ(*clear_dead_mounts(path), 0);
   EXPECT_FALSE(mount_at(path));
+}
+
+TEST_F(HungMount, ALivingMountIsNotMountedOver) {
+  child([this] { return mount_without_answers(path) ? ::pause() : 1; });
+  ASSERT_TRUE(wait_mounted());
+  EXPECT_FALSE(mount_fuse(path, {}));
+  EXPECT_EQ(layers().size(), 1U);
+}
+
+// Somebody writes into the mount point all the time, while one dead mount after the other gets a successor.
+TEST_F(HungMount, TheDirectoryIsNeverExposed) {
+  for (const Replace replace : {Replace::kBeneath, Replace::kOver}) {
+    const auto first = mount_fuse(path, {}, replace);
+    ASSERT_TRUE(first) << first.error().message;
+    if (!*first) GTEST_SKIP() << "may not mount here";
+    ASSERT_TRUE(abort_connection(mount_at(path)->minor));
+    ::close(**first);
+    const pid_t writer = child([this] {
+      const std::string file = path + "/w";
+      while (true) {
+        const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600);
+        if (fd >= 0) return 1;
+      }
+    });
+    for (int round = 0; round < 100; ++round) {
+      const auto next = mount_fuse(path, {}, replace);
+      ASSERT_TRUE(next) << next.error().message;
+      const auto entry = mount_at(path);
+      ASSERT_TRUE(entry);
+      EXPECT_EQ(entry->type, kMountType);
+      EXPECT_EQ(entry->source, "coord");
+      EXPECT_LE(layers().size(), replace == Replace::kBeneath && kernel_puts_beneath() ? 1U : 2U);
+      ASSERT_TRUE(abort_connection(entry->minor));
+      ::close(**next);
+    }
+    ASSERT_EQ(::kill(writer, SIGKILL), 0);
+    const auto status = end_of(writer, milliseconds(5000));
+    ASSERT_TRUE(status);
+    EXPECT_TRUE(WIFSIGNALED(*status)) << "it could write";
+    EXPECT_EQ(*clear_dead_mounts(path), 0);
+    EXPECT_FALSE(mount_at(path));
+    EXPECT_TRUE(std::filesystem::is_empty(path));
+  }
+}
+
+TEST_F(HungMount, OptionsAreTheSameEitherWay) {
+  std::string lines[2];
+  const auto line = [this] {
+    std::ifstream file("/proc/self/mountinfo");
+    for (std::string text; std::getline(file, text);) {
+      const auto at = text.find(" " + path + " ");
+      if (at != std::string::npos) return text.substr(at);
+    }
+    return std::string();
+  };
+  for (std::string& text : lines) {
+    const auto mount = mount_fuse(path, {"coord", true, true});  // the second time over the dead first
+    ASSERT_TRUE(mount) << mount.error().message;
+    if (!*mount) GTEST_SKIP() << "may not mount here";
+    if (&text == &lines[1] && layers().size() > 1) GTEST_SKIP() << "an older kernel mounts one way only";
+    text = line();
+    ASSERT_TRUE(abort_connection(mount_at(path)->minor));
+    ::close(**mount);
+  }
+  EXPECT_EQ(lines[0], lines[1]);
+  for (const char* const word : {"ro", "nosuid", "nodev", "allow_other", "default_permissions"}) {
+    EXPECT_NE(lines[0].find(word), std::string::npos) << word << " in " << lines[0];
+  }
+  EXPECT_EQ(*clear_dead_mounts(path), 0);
+}
+
+// Whatever got into the directory meanwhile: only the first start refuses, a restart mounts over it.
+TEST_F(HungMount, ARestartDoesNotRefuse) {
+  const pid_t guardian = child([this] {
+    GuardianOptions options;
+    options.arguments = {"dirt-mount", temp.path()};
+    options.mountpoint = path;
+    options.foreground = true;
+    options.backoff_min = milliseconds(5);
+    return run_guardian(options);
+  });
+  EXPECT_EQ(end_of(guardian, milliseconds(10'000)), 0);
+  std::ifstream lives(temp.path() + "/mounts");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(lives), {}), "LL");
+  EXPECT_TRUE(std::filesystem::exists(path + "/dirt"));
+  EXPECT_TRUE(std::filesystem::exists(path + "/NOT_MOUNTED"));
 }
 
 TEST_F(HungMount, TheGuardianFreesItsVictimsAndStartsAgain) {
@@ -152,6 +259,11 @@ TEST_F(HungMount, AnAbortedConnectionIsNotAnUnmount) {
 int mounting_daemon(Heartbeat& heartbeat, const std::string& mode, const std::string& directory) {
   const bool first = !std::filesystem::exists(directory + "/mounts");
   std::ofstream(directory + "/mounts", std::ios::app) << 'L' << std::flush;
+  if (first && mode == "dirt-mount") {
+    heartbeat.ready();
+    std::ofstream(directory + "/m/dirt") << "x" << std::flush;
+    ::raise(SIGKILL);
+  }
   if (first) {
     if (!mount_without_answers(directory + "/m")) return kExitFailed;
     const auto entry = mount_at(directory + "/m");

@@ -31,6 +31,18 @@ TEST(MountInfo, Lines) {
   EXPECT_EQ(mounts[1].major, 8U);
 }
 
+TEST(MountInfo, TheTopmostIsTheOneThatNoneStandsOn) {
+  // A mount put beneath another one comes later in the list.
+  const auto mounts = parse_mountinfo(
+      "30 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+      "41 42 0:41 / /m rw - fuse.coordfs old rw\n"
+      "42 30 0:42 / /m rw - fuse.coordfs new rw\n");
+  ASSERT_EQ(mounts.size(), 3U);
+  ASSERT_NE(topmost(mounts, "/m"), nullptr);
+  EXPECT_EQ(topmost(mounts, "/m")->source, "old");
+  EXPECT_EQ(topmost(mounts, "/n"), nullptr);
+}
+
 TEST(MountInfo, OfThisProcess) {
   ASSERT_FALSE(read_mounts().empty());
   EXPECT_TRUE(mount_at("/proc"));
