@@ -12,7 +12,8 @@ struct Row {
 constexpr Row kRows[] = {
     {Err::kOk, "ok", "success"},
     {Err::kSystemError, "system_error", "internal error of the server"},
-    {Err::kRuntimeInconsistency, "runtime_inconsistency", "not tried, because an earlier operation of the multi failed"},
+    {Err::kRuntimeInconsistency, "runtime_inconsistency",
+     "not tried, because an earlier operation of the multi failed"},
     {Err::kConnectionLoss, "connection_loss", "the connection was lost before the answer came; the outcome is unknown"},
     {Err::kMarshallingError, "marshalling_error", "the request could not be decoded"},
     {Err::kUnimplemented, "unimplemented", "the server does not know or allow this operation"},

@@ -36,7 +36,7 @@ std::string to_string(Zxid z);
 using Sid = NamedInt<struct SidTag, std::uint32_t>;              // server id, 1..254
 using SessionId = NamedInt<struct SessionTag, std::int64_t>;     // client-protocol.md section 2.3; 0 = none
 using NodeId = NamedInt<struct NodeTag, std::uint64_t>;          // replicated, never reused; 1 = the root, 0 = none
-using ConnId = NamedInt<struct ConnTag, std::uint64_t>;          // one connection of one client to this replica; never reused
+using ConnId = NamedInt<struct ConnTag, std::uint64_t>;          // one connection to this replica; never reused
 using TimeMs = std::int64_t;                                     // wall clock, ms since 1970, decided by the leader
 
 inline constexpr NodeId kRootNode{1};

@@ -2,7 +2,8 @@
 // with it what the replica enforces with it, so both give the same verdict.
 //
 // ACL ids of scheme `unix`: "u:UID", "g:GID". Owner = the first `unix:u:` entry with ADMIN, else uid 0. Group = the
-// first `unix:g:` entry, else gid 0. Other = `world:anyone`. r = READ; w of a file = WRITE, w of a directory = CREATE or
+// first `unix:g:` entry, else gid 0. Other = `world:anyone`. r = READ; w of a file = WRITE, w of a directory =
+// CREATE or
 // DELETE; setting w sets WRITE, CREATE and DELETE together. x and the sticky bit stand in Attributes.exec.
 // Further `unix` entries are named users and groups. Entries of other schemes (digest, ip, x509, sasl) give nothing to
 // mount users and are kept untouched by every function here.
@@ -27,7 +28,8 @@ struct PosixView {
 // An ACL of exactly world:anyone shows root:root with its bits for all three classes.
 PosixView posix_view(const Acl& acl, const Attributes& attributes, bool directory);
 
-// May `who` do what needs any of `perms` (perm:: bits)? POSIX order: owner, named user, any matching group entry, other;
+// May `who` do what needs any of `perms` (perm:: bits)? POSIX order: owner, named user, any matching group entry,
+// other;
 // the first class that matches decides, as in acl(5). uid 0 may do everything unless the ACL has entries of other
 // schemes than unix and world; then it has the union of what the unix and world entries grant to anybody.
 bool unix_allows(const Acl& acl, const Credentials& who, std::int32_t perms);

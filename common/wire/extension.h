@@ -1,4 +1,5 @@
-// Extension operations (design.md section 5): what coordfs and coordctl may ask beyond ZooKeeper's protocol. They travel
+// Extension operations (design.md section 5): what coordfs and coordctl may ask beyond ZooKeeper's protocol. They
+// travel
 // in the same frames, with the same headers; a stock client never sends one and never gets one.
 //
 // Nodes are named by node id or by (parent id, name); `name` is the last component of the znode's path, never the
@@ -117,7 +118,8 @@ struct CreateNodeRequest {
   bool hold = true;
 };
 
-// 1011: data := `data` (nullopt: null) if the version is `version` (-1: any). kStaleNode, kBadVersion, kNoAuth, kNoSpace.
+// 1011: data := `data` (nullopt: null) if the version is `version` (-1: any). kStaleNode, kBadVersion, kNoAuth,
+// kNoSpace.
 // Clears Attributes.mtime_ns. Reply: NodeInfo without data.
 struct SetNodeDataRequest {
   MutationHeader header;
@@ -153,7 +155,8 @@ struct SetAttributesRequest {
 
 // 1014: renameat2. `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. The source must still be `node` (else kStaleNode).
 // Onto a file: the target keeps its id, ACL and children and gets the data (and the source's ACL, if `who` may not read
-// the source); the source goes; kNotEmpty if the source has children. To a free name: the node and all below it move, with ids, counters and Stat; ephemerals
+// the source); the source goes; kNotEmpty if the source has children. To a free name: the node and all below it
+// move, with ids, counters and Stat; ephemerals
 // inside or too many nodes: kSubtreeTooLarge. Reply: NodeInfo of what now stands at the new name.
 struct RenameRequest {
   MutationHeader header;

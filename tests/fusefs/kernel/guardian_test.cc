@@ -38,7 +38,7 @@ volatile sig_atomic_t terminated = 0;
 int beat_on(Heartbeat& heartbeat, const std::string& directory, bool obey) {
   ::signal(SIGTERM, [](int) { terminated = 1; });
   while (heartbeat.beat()) {
-    ::usleep(20'000);
+    ::usleep(20'000);  // the pace of the beats, no wait for anything
     if (terminated == 0) continue;
     note(directory, 't');
     if (obey) return kExitUnmounted;
