@@ -358,8 +358,9 @@ void MountRunner::shut_down() {
   stop_threads();
   if (mount_.replayer_) mount_.replayer_->stop();
   if (client_) {
+    const bool away = away_since_ms_.load() != 0;  // then nobody hears the close: the next start sees to it
     client_->close(kCloseLimit);
-    if (answered_) file_.remove();
+    if (answered_ && !away) file_.remove();
   }
   if (mount_.session_ != nullptr && (workers_.ended() || workers_.requests() == 0)) {
     fuse_session* session = mount_.session_;
