@@ -1,7 +1,7 @@
-// The durable state of a replica: its log of proposals, the tree (folded in behind the log), epochs and identity, in one
-// environment, changed together in atomic batches (design.md section 2; zab.md section 5). This face is what the runtime
-// and the simulator see; lmdb_store.h is the real thing, memory_store.h the one for tests, which can lose what was not
-// yet reported durable.
+// The durable state of a replica: its log of proposals, the tree (folded in behind the log), epochs and identity, in
+// one environment, changed together in atomic batches (design.md section 2; zab.md section 5). This face is what the
+// runtime and the simulator see; lmdb_store.h is the real thing, memory_store.h the one for tests, which can lose what
+// was not yet reported durable.
 //
 // Threading: open, load and read before the first submit, on one thread; submit from one thread (the core); completions
 // come on the writer thread, in order. Errors: a Fault at open. After that a storage error ends the process (log line,
