@@ -1,4 +1,6 @@
 // coordd: arguments and configuration, then a Replica until a signal comes.
+#include <sys/resource.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
@@ -79,7 +81,16 @@ coord::log::Level level_of(const std::string& name) {
 
 }  // namespace
 
+// A connection is a descriptor: the soft limit is usually 1024.
+static void raise_file_limit() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int main(int argc, char** argv) {
+  std::signal(SIGHUP, SIG_IGN);  // until the log can be reopened
   Arguments arguments;
   CLI::App app(kDescription, "coordd");
   app.footer(kFooter);
@@ -102,6 +113,7 @@ int main(int argc, char** argv) {
   }
   for (const std::string& warning : config->warnings) coord::log::warn("config", "{}", warning);
   std::signal(SIGPIPE, SIG_IGN);
+  raise_file_limit();
   auto replica = coord::runtime::Replica::open(*config);
   if (!replica) {
     coord::log::error("core", "{}", replica.error().message);

@@ -31,6 +31,11 @@ constexpr std::size_t kReadChunk = 64 * 1024;
 constexpr auto kLingerLimit = std::chrono::seconds(2);
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);  // after EMFILE and its like
 
+// A connection does not keep the memory of its largest frame for life.
+void give_back(std::string& buffer) {
+  if (buffer.capacity() > kReadChunk) std::string().swap(buffer);
+}
+
 class SocketStream final : public Stream, public std::enable_shared_from_this<SocketStream> {
  public:
   SocketStream(Loop& loop, Socket socket, Remote remote)
@@ -109,7 +114,9 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
 
   // False when the user asked to pause or the stream has ended.
   bool deliver() {
-    if (!user_->on_bytes(in_)) {
+    const bool go_on = user_->on_bytes(in_);
+    if (in_.empty()) give_back(in_);
+    if (!go_on) {
       paused_ = true;
       return false;
     }
@@ -127,7 +134,8 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
     writing_ = true;
     asio::async_write(socket_, asio::buffer(out_), [self = shared_from_this()](error_code error, std::size_t) {
       self->writing_ = false;
-      if (self->out_.capacity() > 4 * 1024 * 1024) std::string().swap(self->out_);
+      self->out_.clear();
+      give_back(self->out_);
       if (self->ended_) return;
       if (error) {
         self->end();
@@ -259,12 +267,14 @@ class SocketListener final : public Listener {
 };
 
 bool somebody_listens(const std::string& path) {
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  // Not blocking: a stopped process with a full queue is a live one too.
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return false;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  const bool live = ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+  const bool live = ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 ||
+                    (errno != ECONNREFUSED && errno != ENOENT);
   ::close(fd);
   return live;
 }

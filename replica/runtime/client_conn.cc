@@ -1,5 +1,6 @@
 #include "replica/runtime/client_conn.h"
 
+#include <algorithm>
 #include <shared_mutex>
 
 #include "common/base/check.h"
@@ -12,9 +13,11 @@ namespace {
 
 using wire::Op;
 
-constexpr std::size_t kQueueMax = 4096;          // requests of one connection behind an unanswered write
-constexpr std::size_t kOutputPauseBytes = 32u << 20;   // do not read on before so much is sent
-constexpr std::size_t kOutputCloseBytes = 256u << 20;  // a reader so slow that events pile up is closed
+constexpr std::size_t kQueueMax = 4096;              // requests of one connection behind an unanswered write
+constexpr std::size_t kQueueBytesMax = 2u << 20;     // and what they take
+constexpr std::size_t kOutputPauseBytes = 4u << 20;  // nothing more is answered before so much is sent
+constexpr std::size_t kEventBytesMax = 64u << 20;    // a reader so slow that events pile up is closed
+constexpr std::int32_t kConnectRequestMax = 4096;    // 45 bytes are usual; strangers do not get jute.maxbuffer
 constexpr std::size_t kHeaderSize = 8;
 
 }  // namespace
@@ -50,15 +53,34 @@ bool ClientConn::on_bytes(std::string& in) {
     return true;
   }
   if (stage_ == Stage::kNew && in.size() >= 4 && four_letter_word(in)) return true;
+  for (;;) {
+    const bool was_new = stage_ == Stage::kNew;
+    take_frames(in);
+    if (stage_ == Stage::kEnding) return true;
+    const bool connecting = was_new && stage_ != Stage::kNew;
+    flush();
+    if (connecting) return false;  // accept_session resumes, if it has not asked for that already
+    if (stage_ == Stage::kNew) return true;
+    const std::lock_guard lock(mutex_);
+    starved_ = full();
+    if (starved_) return false;  // complete, drain or take_output resumes
+    if (!full_) return true;
+  }
+}
+
+// Handles whole frames from the front of `in`, until no more is there or the client has to wait for its answers.
+void ClientConn::take_frames(std::string& in) {
   std::size_t at = 0;
   bool go_on = true;
   std::vector<tree::Request> writes;
+  full_ = false;
   {
     std::shared_lock<TreeLock> tree_lock(core_.tree_lock());
-    while (go_on && stage_ != Stage::kWaiting && stage_ != Stage::kEnding && in.size() - at >= 4) {
+    while (go_on && !full_ && stage_ != Stage::kWaiting && stage_ != Stage::kEnding && in.size() - at >= 4) {
       const auto length = wire::load_be<std::int32_t>(in.data() + at);
-      if (length <= 0 || length > core_.config().frame_size_max) {
-        go_on = drop();
+      const std::int32_t most = core_.config().frame_size_max;
+      if (length <= 0 || length > (stage_ == Stage::kNew ? std::min(most, kConnectRequestMax) : most)) {
+        drop();
         break;
       }
       if (in.size() - at - 4 < static_cast<std::size_t>(length)) break;
@@ -72,12 +94,6 @@ bool ClientConn::on_bytes(std::string& in) {
   in.erase(0, at);
   if (connecting_) core_.connect(shared_from_this(), *std::exchange(connecting_, std::nullopt));
   if (!writes.empty()) core_.submit(shared_from_this(), std::move(writes));
-  if (stage_ == Stage::kEnding) return true;
-  flush();
-  if (stage_ == Stage::kWaiting) return false;  // accept_session resumes
-  const std::lock_guard lock(mutex_);
-  starved_ = queue_.size() >= kQueueMax || out_.size() >= kOutputPauseBytes;
-  return !starved_;
 }
 
 bool ClientConn::four_letter_word(std::string& in) {
@@ -160,9 +176,14 @@ bool ClientConn::request(std::string_view payload, std::vector<tree::Request>& w
   if (payload.size() < kHeaderSize) return drop();
   const auto xid = wire::load_be<std::int32_t>(payload.data());
   const auto op = static_cast<Op>(wire::load_be<std::int32_t>(payload.data() + 4));
-  const std::string_view body = payload.substr(kHeaderSize);
   const std::lock_guard lock(mutex_);
   if (closed_) return false;
+  const bool go_on = handle(xid, op, payload.substr(kHeaderSize), writes);
+  full_ = full();
+  return go_on;
+}
+
+bool ClientConn::handle(std::int32_t xid, Op op, std::string_view body, std::vector<tree::Request>& writes) {
   if (op != Op::kAuth && op != Op::kSasl) last_active_ms_.store(Core::now_ms(), std::memory_order_relaxed);
   if (op == Op::kAuth) return authenticate(xid, body);
   if (op == Op::kSasl) {
@@ -172,9 +193,9 @@ bool ClientConn::request(std::string_view payload, std::vector<tree::Request>& w
   }
   if (tree::StateMachine::is_write(op, body) && op != Op::kCreateSession && op != Op::kDeleteContainer) {
     writes.push_back(make_request(xid, op, body));
-    queue_.push_back(Pending{xid, op, true, {}, {}});
-    ++writes_queued_;
-    if (op == Op::kCloseSession) stage_ = Stage::kEnding;  // what is pipelined behind it is dropped
+    const bool last = op == Op::kCloseSession;
+    enqueue(Pending{xid, op, true, last, {}, {}, body.size()});
+    if (last) stage_ = Stage::kEnding;  // what is pipelined behind it is dropped
     return true;
   }
   const bool answerable = tree::StateMachine::is_read(op) || op == Op::kPing || op == Op::kSync || op == Op::kSasl;
@@ -185,9 +206,56 @@ bool ClientConn::request(std::string_view payload, std::vector<tree::Request>& w
   if (queue_.empty()) {
     answer_read(xid, op, body);
   } else {
-    queue_.push_back(Pending{xid, op, false, std::string(body), {}});
+    enqueue(Pending{xid, op, false, false, std::string(body), {}, body.size()});
   }
   return true;
+}
+
+void ClientConn::enqueue(Pending pending) {
+  queued_bytes_ += pending.bytes;
+  queue_.push_back(std::move(pending));
+}
+
+void ClientConn::pop_front() {
+  queued_bytes_ -= queue_.front().bytes;
+  queue_.pop_front();
+}
+
+bool ClientConn::full() const {
+  return queue_.size() >= kQueueMax || queued_bytes_ >= kQueueBytesMax || out_.size() >= kOutputPauseBytes;
+}
+
+// True once when the reading that was paused can go on.
+bool ClientConn::may_resume() {
+  if (!starved_ || queue_.size() > kQueueMax / 2 || queued_bytes_ > kQueueBytesMax / 2 ||
+      out_.size() >= kOutputPauseBytes) {
+    return false;
+  }
+  starved_ = false;
+  return true;
+}
+
+// Bytes that are an answer already: in their turn.
+void ClientConn::answer_ready(std::string reply, bool last) {
+  if (!queue_.empty()) {
+    const std::size_t bytes = reply.size();
+    enqueue(Pending{0, Op::kError, false, last, {}, std::move(reply), bytes});
+    return;
+  }
+  out_ += reply;
+  if (last) stream_->request_close(true);
+}
+
+std::string ClientConn::encode_reply(std::int32_t xid, std::int64_t zxid, Err err, std::string_view body) {
+  std::string reply;
+  const std::size_t frame = wire::begin_frame(reply);
+  wire::Writer writer(reply);
+  write(writer, wire::ReplyHeader{xid, zxid, err});
+  writer.raw(body);
+  wire::end_frame(reply, frame);
+  packets_sent_.fetch_add(1, std::memory_order_relaxed);
+  core_.traffic().sent.fetch_add(1, std::memory_order_relaxed);
+  return reply;
 }
 
 // The ids count for every request read after this one; the answer keeps its place in the order.
@@ -198,30 +266,19 @@ bool ClientConn::authenticate(std::int32_t xid, std::string_view body) {
   const std::string_view credential = reader.string();
   if (reader.failed()) return drop();
   const Err result = core_.tree().authenticate(scheme, credential, peer_.ids);
-  std::string reply;
-  wire::Writer writer(reply);
-  const std::size_t frame = wire::begin_frame(reply);
-  write(writer, wire::ReplyHeader{xid, 0, result});
-  wire::end_frame(reply, frame);
-  if (result == Err::kOk) core_.tree().connection_opened(peer_);
-  if (queue_.empty()) {
-    out_ += reply;
-    packets_sent_.fetch_add(1, std::memory_order_relaxed);
-  } else {
-    queue_.push_back(Pending{xid, Op::kAuth, false, {}, std::move(reply)});
-  }
-  if (result == Err::kOk) return true;
+  const bool failed = result != Err::kOk;
+  if (!failed) core_.tree().connection_opened(peer_);
+  answer_ready(encode_reply(xid, 0, result, {}), failed);
+  if (!failed) return true;
   log::warn("client", "authentication failed scheme=\"{}\" from={} session=0x{:x}", scheme, remote().address,
             static_cast<std::uint64_t>(peer_.session.value));
   stage_ = Stage::kEnding;
-  stream_->request_close(true);
   return false;
 }
 
 void ClientConn::unknown_op(std::int32_t xid) {
-  append_reply(xid, -1, Err::kUnimplemented, {});
+  answer_ready(encode_reply(xid, -1, Err::kUnimplemented, {}), true);
   stage_ = Stage::kEnding;
-  stream_->request_close(true);
 }
 
 void ClientConn::answer_read(std::int32_t xid, Op op, std::string_view body) {
@@ -288,32 +345,51 @@ void ClientConn::complete(const tree::Applied& applied, Zxid zxid) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return;
-    COORD_CHECK_MSG(!queue_.empty() && queue_.front().write && queue_.front().xid == applied.xid,
+    // Before it there may be reads that wait for room in the output, and answers behind those.
+    const auto write = std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.write; });
+    COORD_CHECK_MSG(write != queue_.end() && write->xid == applied.xid,
                     "replies must come in the order of the requests");
     const Err err = static_cast<std::int32_t>(applied.op) < 1000 ? stock_code(applied.err) : applied.err;
-    append_reply(applied.xid, zxid.wire(), err, applied.body);
-    queue_.pop_front();
-    --writes_queued_;
-    answer_queued();
-    if (starved_ && queue_.size() <= kQueueMax / 2 && out_.size() < kOutputPauseBytes) {
-      starved_ = false;
-      resume = true;
+    if (write == queue_.begin()) {
+      append_reply(applied.xid, zxid.wire(), err, applied.body);
+      if (write->last) stream_->request_close(true);
+      pop_front();
+    } else {
+      write->write = false;
+      write->reply = encode_reply(applied.xid, zxid.wire(), err, applied.body);
     }
+    answer_queued();
+    resume = may_resume();
   }
   if (resume) stream_->resume_reading();
-  if (applied.op == Op::kCloseSession) stream_->request_close(true);
 }
 
+// Stops at a write that is not applied yet, and when much is waiting to be sent: then take_output goes on.
 void ClientConn::answer_queued() {
-  while (!queue_.empty() && !queue_.front().write) {
-    Pending& next = queue_.front();
+  while (!queue_.empty() && !queue_.front().write && out_.size() < kOutputPauseBytes) {
+    const Pending& next = queue_.front();
     if (!next.reply.empty()) {
       out_ += next.reply;
     } else {
       answer_read(next.xid, next.op, next.body);
     }
-    queue_.pop_front();
+    if (next.last) stream_->request_close(true);
+    pop_front();
   }
+}
+
+void ClientConn::drain() {
+  bool resume = false;
+  {
+    const std::shared_lock<TreeLock> tree_lock(core_.tree_lock());
+    const std::lock_guard lock(mutex_);
+    drain_posted_ = false;
+    if (closed_) return;
+    answer_queued();
+    resume = may_resume();
+  }
+  flush();
+  if (resume) stream_->resume_reading();
 }
 
 void ClientConn::send_watch_event(WatchType type, std::string_view path, Zxid zxid) {
@@ -324,12 +400,7 @@ void ClientConn::send_watch_event(WatchType type, std::string_view path, Zxid zx
   write(writer, wire::ReplyHeader{wire::xid::kNotification, zxid.wire(), Err::kOk});
   write(writer, wire::WatcherEvent{type, kStateSyncConnected, std::string(path)});
   wire::end_frame(out_, frame);
-  packets_sent_.fetch_add(1, std::memory_order_relaxed);
-  core_.traffic().sent.fetch_add(1, std::memory_order_relaxed);
-  if (out_.size() > kOutputCloseBytes) {
-    closed_ = true;
-    stream_->request_close(false);
-  }
+  count_event(out_.size() - frame);
 }
 
 void ClientConn::send_change_event(const wire::ChangeEvent& event) {
@@ -340,23 +411,33 @@ void ClientConn::send_change_event(const wire::ChangeEvent& event) {
   write(writer, wire::ReplyHeader{wire::xid::kChangeEvent, event.zxid, Err::kOk});
   write(writer, event);
   wire::end_frame(out_, frame);
+  count_event(out_.size() - frame);
+}
+
+void ClientConn::count_event(std::size_t bytes) {
   packets_sent_.fetch_add(1, std::memory_order_relaxed);
-  if (out_.size() > kOutputCloseBytes) {
-    closed_ = true;
-    stream_->request_close(false);
-  }
+  core_.traffic().sent.fetch_add(1, std::memory_order_relaxed);
+  event_bytes_ += bytes;
+  if (event_bytes_ <= kEventBytesMax) return;
+  log::warn("client", "too slow for its watch events, closed from={} session=0x{:x}", remote().address,
+            static_cast<std::uint64_t>(peer_.session.value));
+  closed_ = true;
+  stream_->request_close(false);
 }
 
 void ClientConn::take_output(std::string& out) {
   bool resume = false;
+  bool go_on = false;
   {
     const std::lock_guard lock(mutex_);
     out.swap(out_);
-    if (starved_ && queue_.size() <= kQueueMax / 2) {
-      starved_ = false;
-      resume = true;
-    }
+    event_bytes_ = 0;
+    go_on = !closed_ && !drain_posted_ && !queue_.empty() && !queue_.front().write;
+    if (go_on) drain_posted_ = true;
+    resume = may_resume();
   }
+  // Posted: the caller may hold the tree lock.
+  if (go_on) stream_->loop().post([self = shared_from_this()] { self->drain(); });
   if (resume) stream_->resume_reading();
 }
 
@@ -366,6 +447,8 @@ void ClientConn::on_closed() {
     const std::lock_guard lock(mutex_);
     closed_ = true;
     std::string().swap(out_);
+    queue_.clear();
+    queued_bytes_ = 0;
   }
   core_.closed(shared_from_this());
 }

@@ -63,32 +63,49 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   void send_watch_event(WatchType type, std::string_view path, Zxid zxid);
   void send_change_event(const wire::ChangeEvent& event);
   void flush() { stream_->request_flush(); }
-  void close(bool send_rest) { stream_->request_close(send_rest); }
+  // No write of this connection is taken from here on, also of those on their way: a later one must not be carried out
+  // when an earlier one was not, nor one of a session that has moved on.
+  void close(bool send_rest) {
+    cut_off = true;
+    stream_->request_close(send_rest);
+  }
+  bool cut_off = false;        // the core's own note
   bool in_flush_list = false;  // the core's own note
 
  private:
-  // A request in the queue behind a write that was not answered yet, or such a write itself.
+  // A request in the queue behind one that was not answered yet, or a write that was not applied yet.
   struct Pending {
     std::int32_t xid = 0;
     wire::Op op = wire::Op::kError;
     bool write = false;
+    bool last = false;  // the connection is closed behind its answer
     std::string body;   // a read's
-    std::string reply;  // ready bytes (auth), sent as they are in their turn
+    std::string reply;  // ready bytes, sent as they are in their turn
+    std::size_t bytes = 0;  // what it keeps in memory, about
   };
 
   bool four_letter_word(std::string& in);
+  void take_frames(std::string& in);
   bool connect_request(std::string_view payload);
   // False: stop with this connection.
   bool request(std::string_view payload, std::vector<tree::Request>& writes);
   bool authenticate(std::int32_t xid, std::string_view body);
   void unknown_op(std::int32_t xid);
+  bool handle(std::int32_t xid, wire::Op op, std::string_view body, std::vector<tree::Request>& writes);
   tree::Request make_request(std::int32_t xid, wire::Op op, std::string_view body) const;
+  void drain();  // on the loop: the reads that waited for room in the output
+  // `mutex_` held.
   void enqueue(Pending pending);
+  void pop_front();
+  void answer_ready(std::string reply, bool last);
+  bool full() const;
+  bool may_resume();
+  void count_event(std::size_t bytes);
   // `mutex_` held, and the tree lock at least shared.
   void answer_read(std::int32_t xid, wire::Op op, std::string_view body);
   void answer_queued();
   void append_reply(std::int32_t xid, std::int64_t zxid, Err err, std::string_view body);
-  void reply_now(std::int32_t xid, std::int64_t zxid, Err err);
+  std::string encode_reply(std::int32_t xid, std::int64_t zxid, Err err, std::string_view body);
   bool drop();
 
   Core& core_;
@@ -105,13 +122,16 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   enum class Stage : std::uint8_t { kNew, kWaiting, kOpen, kEnding } stage_ = Stage::kNew;
   bool has_read_only_flag_ = false;
   std::optional<wire::ConnectRequest> connecting_;
+  bool full_ = false;  // as of the last request
 
   mutable std::mutex mutex_;
   std::string out_;
   std::deque<Pending> queue_;
-  std::size_t writes_queued_ = 0;
+  std::size_t queued_bytes_ = 0;
+  std::size_t event_bytes_ = 0;  // in out_
+  bool drain_posted_ = false;
   bool closed_ = false;    // nothing is answered any more
-  bool starved_ = false;   // reading is paused until the queue has drained
+  bool starved_ = false;   // reading is paused until queue and output have drained
   tree::Peer peer_;        // ids grow by auth
 };
 

@@ -2,6 +2,7 @@
 // our own, prefixed `coord.`. Every limit has its name and default here. Pure, apart from read_config.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -51,7 +52,10 @@ struct Config {
 
   std::vector<std::string> warnings;    // unknown keys, keys without effect here; "FILE:LINE: ..."
 
-  std::int32_t min_timeout() const { return min_session_timeout_ms < 0 ? 2 * tick_time_ms : min_session_timeout_ms; }
+  // Never 0: that means an invalid session on the wire.
+  std::int32_t min_timeout() const {
+    return min_session_timeout_ms < 0 ? 2 * tick_time_ms : std::max(min_session_timeout_ms, 1);
+  }
   std::int32_t max_timeout() const { return max_session_timeout_ms < 0 ? 20 * tick_time_ms : max_session_timeout_ms; }
 };
 

@@ -171,6 +171,7 @@ void Core::submit(std::shared_ptr<ClientConn> conn, std::vector<tree::Request> r
 }
 
 void Core::propose(tree::Request request, std::shared_ptr<ClientConn> origin) {
+  if (origin && origin->cut_off) return;
   if (!peer_.accepts_proposals() || stopping_) {
     // Between two epochs: clients try again, as with ZooKeeper.
     if (origin) origin->close(false);
@@ -506,9 +507,9 @@ void Core::tick() {
   } else {
     expire_sessions(now);
   }
-  close_idle_handshakes(now);
   if (now - last_disk_ms_ >= kDiskPeriodMs) {
     last_disk_ms_ = now;
+    close_idle_handshakes(now);
     look_at_disk();
   }
   if (now - last_reap_ms_ >= config_.container_check_ms) {
@@ -527,7 +528,8 @@ void Core::tick() {
 }
 
 void Core::expire_sessions(std::int64_t now) {
-  if (!serving_) return;
+  // Between two epochs nothing can be proposed, and each session is reported once only.
+  if (!serving_ || !peer_.accepts_proposals()) return;
   for (const SessionId session : expiry_.expired(now)) {
     // Requests do not touch the tracker, they only note the time; so look before believing.
     const auto it = attached_.find(session);
@@ -544,6 +546,10 @@ void Core::expire_sessions(std::int64_t now) {
 
 void Core::close_session(SessionId session) {
   if (closing_.contains(session)) return;
+  if (!peer_.accepts_proposals()) {  // the epoch has just become full: a moment later
+    expiry_.touch(session, 1, now_ms());
+    return;
+  }
   log::info("session", "expired session=0x{:x}", static_cast<std::uint64_t>(session.value));
   tree::Request request;
   request.session = session;

@@ -19,6 +19,8 @@ void write_data(Writer& w, const Node& node) {
   }
 }
 
+constexpr std::size_t kMultiReadMax = 128u << 20;  // bytes of an answer
+
 std::size_t descendants(const Node& top) {
   std::size_t count = 0;
   const Node* node = &top;
@@ -229,7 +231,10 @@ Err ReadOps::who_am_i(const Peer& peer, Writer& w) const {
 }
 
 Err ReadOps::multi_read(const Peer& peer, Reader& r, Writer& w) const {
+  const std::size_t start = w.size();
   for (;;) {
+    // One request of 1 MB can name a node of 1 MB forty thousand times.
+    if (w.size() - start > kMultiReadMax) return Err::kSystemError;
     const wire::MultiHeader head = wire::read_multi_header(r);
     if (r.failed()) return Err::kMarshallingError;
     if (head.done) break;
