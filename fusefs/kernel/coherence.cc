@@ -252,9 +252,29 @@ void Coherence::finish_locked(const replay::Event& event) {
   note_names(event, -1);
   if (!takes_name(event)) return;
   mount_.cache().name_invalidated(event.ino);
+  {
+    const std::lock_guard guard(finished_mutex_);
+    ++finished_;
+  }
+  finished_changed_.notify_all();
   // What was asked for in limbo was not kept by the kernel; what comes now is the truth about the inode itself.
   invalidate({event.ino});
   candidate(node_of(event.ino));
+}
+
+void Coherence::await_limbo_end(Ino ino, Deadline deadline) {
+  for (;;) {
+    std::uint64_t seen = 0;
+    {
+      const SharedLock lock(lock_);
+      const CachedNode* node = mount_.cache().find(node_of(ino));
+      if (node == nullptr || !node->in_limbo(view_of(ino))) return;
+      const std::lock_guard guard(finished_mutex_);
+      seen = finished_;
+    }
+    std::unique_lock guard(finished_mutex_);
+    if (!finished_changed_.wait_until(guard, deadline, [&] { return finished_ != seen; })) return;
+  }
 }
 
 void Coherence::event_finished(const replay::Event& event, bool) {

@@ -98,6 +98,10 @@ inline Deadline within(Millis limit) { return std::chrono::steady_clock::now() +
 // What is left, at least 1 ms, so that a request that is already late still fails as a time-out.
 Millis left(Deadline deadline);
 
+// How long a request waits for the end of a limbo before it is answered ESTALE: a replay takes far less, but for a
+// directory whose lock is held.
+inline constexpr Millis kLimboWait{250};
+
 // Data of a node and the node as it was then, as one consistent answer.
 struct NodeData {
   wire::NodeInfo info;  // without data
@@ -141,6 +145,11 @@ class Coherence {
   // After kReconnected, or kConnected of a later session: compares everything held, then calls `done` (resume.cc).
   void resume(std::function<void()> done);
 
+  // Waits, at most until `deadline`, for the end of the inode's limbo. For requests about an inode that would be answered
+  // ESTALE because of it: the kernel asks for the name once more, and only once, so what it does then must not meet the
+  // same limbo. Never from a replay helper or under a lock of the kernel that a replay needs; no lock held.
+  void await_limbo_end(Ino ino, Deadline deadline);
+
   // A create, delete or rename of this name waits for its replay: entry replies for it have timeout 0, so that the
   // kernel asks again in the helper's call, and is told what the replay needs. Shared lock held.
   bool name_in_replay(Ino parent, std::string_view name) const;
@@ -174,6 +183,9 @@ class Coherence {
   Counters counters_;
   std::atomic<std::int64_t> last_zxid_{0};
   std::map<std::pair<Ino, std::string>, int, std::less<>> names_in_replay_;  // under lock_
+  std::mutex finished_mutex_;  // last in the lock order
+  std::condition_variable finished_changed_;
+  std::uint64_t finished_ = 0;  // names that have left limbo
   std::mutex candidates_mutex_;
   std::vector<NodeId> candidates_;  // maybe not in use any more
 };

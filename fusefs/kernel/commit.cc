@@ -116,7 +116,7 @@ int Writes::finish_commit(const FilePtr& file, Handle* by, const Publication& re
     if (error == 0) {
       if (open) {
         const std::lock_guard guard(by->mutex);
-        by->snapshot = result.data;
+        if (by->snapshot.data == nullptr || by->snapshot.mzxid < result.data.mzxid) by->snapshot = result.data;
       }
     } else if (file->phase == File::Phase::kGone || (file->unlinking && result.err == Err::kStaleNode)) {
       file->phase = File::Phase::kGone;  // removed by this host meanwhile: an unlinked file, kept for its handles
@@ -334,9 +334,23 @@ Err Writes::adopt(File& file, Deadline deadline, int& error) {
     return Err::kOk;
   }
   log::info("fuse", "adopted node={} for={} name=\"{}\" reason=created_elsewhere_first", winner.value, file.id.value, name);
-  const std::lock_guard lock(file.mutex);
-  file.node = winner;
+  redirect(file, winner);
   return Err::kOk;
+}
+
+void Writes::redirect(File& file, NodeId node) {
+  NodeId drop;
+  {
+    const SharedLock coherence(mount_.lock());
+    const bool known = mount_.cache().find(node) != nullptr;
+    if (known) mount_.cache().pin(node);
+    const std::lock_guard lock(file.mutex);
+    file.node = node;
+    // Who closes the last handle takes the pin back: without handles there is none to take.
+    drop = known ? node : NodeId{};
+    if (!file.handles.empty()) drop = std::exchange(file.pinned, drop);
+  }
+  if (drop.value != 0) mount_.coherence().unpin(drop);
 }
 
 int Writes::create_now(const FilePtr& file) {

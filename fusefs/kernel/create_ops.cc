@@ -281,35 +281,44 @@ void Writes::create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t 
     return refuse(req, error, "create", parent, name, "the replica takes no writes now");
   }
   auto handle = new_handle(req, *fi, who);
-  if (parsed.kind != NameKind::kCreate) {
-    bool listed = false;
-    const Ino existing = existing_for(parent, name, parsed, listed);
-    if (existing != 0 && handle->intent.exclusive && listed) {
-      fuse_reply_err(req, EEXIST);
-      return;
+  for (;;) {  // until the name has stayed what it was found to be
+    if (parsed.kind != NameKind::kCreate) {
+      bool listed = false;
+      const Ino existing = existing_for(parent, name, parsed, listed);
+      if (existing != 0 && handle->intent.exclusive && listed) {
+        fuse_reply_err(req, EEXIST);
+        return;
+      }
+      // An exclusive creation on null data is a transaction like any other, which decides who was first.
+      if (existing != 0 && (!handle->intent.exclusive || parsed.kind == NameKind::kDotData)) {
+        if (create_existing(req, handle, existing, listed, name, *fi, deadline)) return;
+        continue;
+      }
+      if (parsed.kind != NameKind::kNode) return refuse(req, EINVAL, "create", parent, name, "not a name for a file");
     }
-    // An exclusive creation on null data is a transaction like any other, which decides who was first.
-    if (existing != 0 && (!handle->intent.exclusive || parsed.kind == NameKind::kDotData)) {
-      return create_existing(req, std::move(handle), existing, listed, name, *fi, deadline);
+    if (!creates_at_once(handle->intent, parsed.mode)) {
+      if (const int error = check_parent(parent, who, deadline)) {
+        return refuse(req, error, "create", parent, name, "not allowed in this directory, or it has gone");
+      }
+      if (create_deferred(req, handle, making, *fi)) return;
     }
-    if (parsed.kind != NameKind::kNode) return refuse(req, EINVAL, "create", parent, name, "not a name for a file");
+    if (create_at_once(req, handle, making, parsed, parent, name, *fi, deadline)) return;
   }
-  if (!creates_at_once(handle->intent, parsed.mode)) {
-    if (const int error = check_parent(parent, who, deadline)) {
-      return refuse(req, error, "create", parent, name, "not allowed in this directory, or it has gone");
-    }
-    if (create_deferred(req, handle, making, *fi)) return;
-  }
-  create_at_once(req, std::move(handle), std::move(making), parsed, parent, name, *fi, deadline);
 }
 
-void Writes::create_existing(fuse_req_t req, std::unique_ptr<Handle> handle, Ino ino, bool listed, const char* name,
+bool Writes::create_existing(fuse_req_t req, std::unique_ptr<Handle>& handle, Ino ino, bool listed, const char* name,
                              const fuse_file_info& fi, Deadline deadline) {
-  if (const int error = open_existing(*handle, ino, deadline)) {
+  if (const int error = open_existing(*handle, ino, deadline, /*by_name=*/true)) {
+    if (error == ESTALE && std::chrono::steady_clock::now() < deadline) {
+      handle->snapshot = Snapshot{};
+      return false;
+    }
     abandon(std::move(handle));
-    return refuse(req, error, "create", ino, name, "it exists and cannot be opened so");
+    refuse(req, error, "create", ino, name, "it exists and cannot be opened so");
+    return true;
   }
   reply_created(req, std::move(handle), ino, listed, fi);
+  return true;
 }
 
 bool Writes::create_deferred(fuse_req_t req, std::unique_ptr<Handle>& handle, const Making& making,
@@ -337,24 +346,25 @@ bool Writes::create_deferred(fuse_req_t req, std::unique_ptr<Handle>& handle, co
   return true;
 }
 
-void Writes::create_at_once(fuse_req_t req, std::unique_ptr<Handle> handle, Making making, const Parsed& parsed,
+bool Writes::create_at_once(fuse_req_t req, std::unique_ptr<Handle>& handle, Making making, const Parsed& parsed,
                             Ino parent, const char* name, const fuse_file_info& fi, Deadline deadline) {
   const bool suffix = parsed.kind == NameKind::kCreate;
   const bool ephemeral = making.settle;
   making.request.id = mount_.replica().take_id();
   const Answer<wire::NodeInfo> answer = make_node(making, deadline);
   if (answer.err == Err::kNodeExists && !suffix && !handle->intent.exclusive) {
-    // Another host was faster: then this is an open of its node.
+    // Another host was faster: then this is an open of its node, which has to be known for that.
     Mount::Found found;
-    const int error = mount_.resolve(parent, name, handle->who, deadline, found);
-    if (error == 0 && found.kind == Mount::Found::Kind::kFound) {
-      return create_existing(req, std::move(handle), found.ino, !found.deferred, name, fi, deadline);
-    }
-    return refuse(req, error != 0 ? error : ESTALE, "create", parent, name, "it came and went");
+    int error = mount_.resolve(parent, name, handle->who, deadline, found);
+    if (error == 0 && std::chrono::steady_clock::now() >= deadline) error = ETIMEDOUT;
+    if (error == 0) return false;
+    refuse(req, error, "create", parent, name, "somebody else made it, and it cannot be asked for");
+    return true;
   }
   if (!answer.ok()) {
     const int error = answer.err == Err::kStaleNode ? ENOENT : write_errno(answer.err, answer.sent);
-    return refuse(req, error, "create", parent, name, answer.err);
+    refuse(req, error, "create", parent, name, answer.err);
+    return true;
   }
   const NodeId id = answer.value.id;
   handle->id = id;
@@ -375,6 +385,7 @@ void Writes::create_at_once(fuse_req_t req, std::unique_ptr<Handle> handle, Maki
   }
   const Ino ino = handle->ino;
   reply_created(req, std::move(handle), ino, !suffix, fi);
+  return true;
 }
 
 void Writes::reply_created(fuse_req_t req, std::unique_ptr<Handle> handle, Ino ino, bool keep, fuse_file_info fi) {

@@ -85,6 +85,7 @@ struct File {
   std::size_t flight_base = 0;   // size of the data that `flight` is applied to
   bool in_flight = false;
   NodeId node;  // where commits go: `id`, or the node of another host that took the name first, or a rename's target
+  NodeId pinned;  // NodeCache::pin of a `node` that is not `id`: its attributes are what fstat shows; 0: none
   Phase phase = Phase::kLive;
   wire::NodeInfo made;  // kDeferred, and what became kGone from it
   Credentials creator;

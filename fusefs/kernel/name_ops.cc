@@ -2,6 +2,7 @@
 #include <linux/fs.h>
 
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "common/base/log.h"
@@ -53,7 +54,7 @@ void Writes::empty_dot_data(fuse_req_t req, NodeId node, Ino parent, const Crede
   fuse_reply_err(req, 0);
 }
 
-void Writes::remove_node(fuse_req_t req, const char* call, Ino parent, const char* name, const Found& found,
+bool Writes::remove_node(fuse_req_t req, const char* call, Ino parent, const char* name, const Found& found,
                          wire::DeleteHalf half, const Credentials& who, Deadline deadline) {
   const NodeId node = node_of(found.ino);
   const View view = view_of(found.ino);
@@ -89,52 +90,74 @@ void Writes::remove_node(fuse_req_t req, const char* call, Ino parent, const cha
       file->drop_at_release = false;
     }
   }
-  if (!answer.ok()) return refuse(req, write_errno(answer.err, answer.sent), call, parent, name, answer.err);
-  fuse_reply_err(req, 0);
+  if (answer.err == Err::kStaleNode && std::chrono::steady_clock::now() < deadline) return false;
+  if (!answer.ok()) {
+    refuse(req, write_errno(answer.err, answer.sent), call, parent, name, answer.err);
+  } else {
+    fuse_reply_err(req, 0);
+  }
+  return true;
 }
 
 void Writes::unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
   if (answer_replay(req, replay_of(req, replay::FsCall::kUnlink, parent, name))) return;
   const Credentials who = mount_.caller(req);
   const Deadline deadline = within(kDirectoryDeadline);
+  while (!unlink_once(req, parent, name, who, deadline)) {
+  }
+}
+
+bool Writes::unlink_once(fuse_req_t req, Ino parent, const char* name, const Credentials& who, Deadline deadline) {
+  const auto no = [&](int error, std::string_view why) {
+    refuse(req, error, "unlink", parent, name, why);
+    return true;
+  };
   Found found;
   if (const int error = mount_.resolve(parent, name, who, deadline, found)) {
-    return refuse(req, error, "unlink", parent, name, "the name could not be asked for");
+    return no(error, "the name could not be asked for");
   }
-  if (found.kind != Found::Kind::kFound) {
-    fuse_reply_err(req, ENOENT);
-    return;
-  }
-  if (view_of(found.ino) == View::kDir) {
-    fuse_reply_err(req, EISDIR);
-    return;
+  if (found.kind != Found::Kind::kFound || view_of(found.ino) == View::kDir) {
+    fuse_reply_err(req, found.kind != Found::Kind::kFound ? ENOENT : EISDIR);
+    return true;
   }
   if (found.deferred && !found.dot_data) {
     const FilePtr file = files_.find(node_of(found.ino));
     const FilePtr local = files_.deferred(found.parent_node, found.znode_name);
     if (file != nullptr && file == local && unlink_deferred(file)) {
       fuse_reply_err(req, 0);
-      return;
+      return true;
     }
     if (mount_.resolve(parent, name, who, deadline, found) != 0 || found.kind != Found::Kind::kFound) {
       fuse_reply_err(req, ENOENT);
-      return;
+      return true;
     }
   }
   if (const int error = refuse_early(kDirectoryDeadline); error != 0 && error != ENOSPC) {
-    return refuse(req, error, "unlink", parent, name, "the replica takes no writes now");
+    return no(error, "the replica takes no writes now");
   }
-  if (found.dot_data) return empty_dot_data(req, node_of(found.ino), parent, who, deadline);
-  remove_node(req, "unlink", parent, name, found, wire::DeleteHalf::kData, who, deadline);
+  if (found.dot_data) {
+    empty_dot_data(req, node_of(found.ino), parent, who, deadline);
+    return true;
+  }
+  return remove_node(req, "unlink", parent, name, found, wire::DeleteHalf::kData, who, deadline);
 }
 
 void Writes::rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
   if (answer_replay(req, replay_of(req, replay::FsCall::kRmdir, parent, name))) return;
   const Credentials who = mount_.caller(req);
   const Deadline deadline = within(kDirectoryDeadline);
+  while (!rmdir_once(req, parent, name, who, deadline)) {
+  }
+}
+
+bool Writes::rmdir_once(fuse_req_t req, Ino parent, const char* name, const Credentials& who, Deadline deadline) {
+  const auto no = [&](int error, std::string_view why) {
+    refuse(req, error, "rmdir", parent, name, why);
+    return true;
+  };
   Found found;
   if (const int error = mount_.resolve(parent, name, who, deadline, found)) {
-    return refuse(req, error, "rmdir", parent, name, "the name could not be asked for");
+    return no(error, "the name could not be asked for");
   }
   const Parsed parsed = parse_name(name, parent == kRootIno);
   const bool children_half = parsed.kind == NameKind::kChildrenDir || parsed.kind == NameKind::kHashedChildrenDir;
@@ -147,24 +170,18 @@ void Writes::rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
       there = child != nullptr && child->info.attributes.shape == Shape::kFile;
     }
     fuse_reply_err(req, there ? 0 : ENOENT);
-    return;
+    return true;
   }
-  if (found.kind != Found::Kind::kFound) {
-    fuse_reply_err(req, ENOENT);
-    return;
+  if (found.kind != Found::Kind::kFound || view_of(found.ino) != View::kDir) {
+    fuse_reply_err(req, found.kind != Found::Kind::kFound ? ENOENT : ENOTDIR);
+    return true;
   }
-  if (view_of(found.ino) != View::kDir) {
-    fuse_reply_err(req, ENOTDIR);
-    return;
-  }
-  if (!files_.deferred_in(node_of(found.ino)).empty()) {
-    return refuse(req, ENOTEMPTY, "rmdir", parent, name, "a file in it is being written");
-  }
+  if (!files_.deferred_in(node_of(found.ino)).empty()) return no(ENOTEMPTY, "a file in it is being written");
   if (const int error = refuse_early(kDirectoryDeadline); error != 0 && error != ENOSPC) {
-    return refuse(req, error, "rmdir", parent, name, "the replica takes no writes now");
+    return no(error, "the replica takes no writes now");
   }
   const auto half = children_half ? wire::DeleteHalf::kChildren : wire::DeleteHalf::kWhole;
-  remove_node(req, "rmdir", parent, name, found, half, who, deadline);
+  return remove_node(req, "rmdir", parent, name, found, half, who, deadline);
 }
 
 // --- rename ---
@@ -203,11 +220,20 @@ int Writes::settle_before_rename(NodeId node, pid_t tid) {
 void Writes::rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
                     unsigned flags) {
   if (answer_replay(req, replay_of(req, replay::FsCall::kRename, parent, name, new_parent, new_name))) return;
-  const auto no = [&](int error, std::string_view why) { refuse(req, error, "rename", parent, name, why); };
-  if ((flags & ~static_cast<unsigned>(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return no(EINVAL, "unknown flags");
-  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
   const Credentials who = mount_.caller(req);
   const Deadline deadline = within(kDirectoryDeadline);
+  while (!rename_once(req, parent, name, new_parent, new_name, flags, who, deadline)) {
+  }
+}
+
+bool Writes::rename_once(fuse_req_t req, Ino parent, const char* name, Ino new_parent, const char* new_name,
+                         unsigned flags, const Credentials& who, Deadline deadline) {
+  const auto no = [&](int error, std::string_view why) {
+    refuse(req, error, "rename", parent, name, why);
+    return true;
+  };
+  if ((flags & ~static_cast<unsigned>(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return no(EINVAL, "unknown flags");
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
   Found source;
   Found target;
   int error = mount_.resolve(parent, name, who, deadline, source);
@@ -247,7 +273,7 @@ void Writes::rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_in
     const CachedNode* node = mount_.cache().current(request.node);
     if (node == nullptr) {
       fuse_reply_err(req, ESTALE);
-      return;
+      return true;
     }
     main = main_view(node->info.attributes.shape) == view;
     whole = main || !shows_data_name(node->info);
@@ -282,16 +308,22 @@ void Writes::rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_in
   const auto answer = mount_.replica().rename(request, left(deadline), std::move(hooks));
   if (!answer.ok()) {
     mount_.announcements().retract(seq);
-    return refuse(req, write_errno(answer.err, answer.sent), "rename", parent, name, answer.err);
+    if (answer.err == Err::kStaleNode && std::chrono::steady_clock::now() < deadline) {
+      // One of them has gone in between; the names may stand for others by now.
+      for (const NodeId node : {moved, request.new_parent}) {
+        static_cast<void>(mount_.coherence().fetch_node(node, who, deadline));  // the memory learns what it was
+      }
+      return false;
+    }
+    refuse(req, write_errno(answer.err, answer.sent), "rename", parent, name, answer.err);
+    return true;
   }
   if (answer.value.id != moved) {
     // Who still writes to the source's inode writes to the file by its new name.
-    if (const FilePtr file = files_.find(moved)) {
-      const std::lock_guard lock(file->mutex);
-      file->node = answer.value.id;
-    }
+    if (const FilePtr file = files_.find(moved)) redirect(*file, answer.value.id);
   }
   fuse_reply_err(req, 0);
+  return true;
 }
 
 void Writes::link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t, const char* new_name) {

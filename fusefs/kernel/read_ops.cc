@@ -103,18 +103,33 @@ void read_getattr(Mount& mount, fuse_req_t req, Ino ino) {
     return;
   }
   const Deadline deadline = within(kCallDeadline);
+  // A directory's attributes may be asked for under its own lock, which the replay of its renaming needs.
+  bool may_wait = view_of(ino) == View::kData && !mount.replayer().is_helper(fuse_req_ctx(req)->pid);
   for (;;) {
+    bool limbo = false;
     {
       SharedLock lock(mount.lock());
       const Standing at = mount.standing(ino);
-      if (at == Standing::kLimbo) {
+      limbo = at == Standing::kLimbo;
+      if (limbo && !may_wait) {
         fuse_reply_err(req, ESTALE);
         return;
       }
-      if (at != Standing::kUnknown) {
+      if (!limbo && at != Standing::kUnknown) {
         mount.reply_attributes(req, ino);
         return;
       }
+    }
+    if (limbo) {
+      may_wait = false;
+      mount.coherence().await_limbo_end(ino, within(kLimboWait));
+      // By a path: the kernel looks the name up anew, and finds the truth. With a descriptor there is nothing to look
+      // up, and no way to tell: then the inode itself is the truth (fstat comes without a handle).
+      const SharedLock lock(mount.lock());
+      const CachedNode* node = mount.cache().find(node_of(ino));
+      if (node != nullptr && node->pins.load() != 0) continue;
+      fuse_reply_err(req, ESTALE);
+      return;
     }
     const int err = settle(mount, ino, mount.caller(req), deadline);
     if (err != 0) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <optional>
+#include <utility>
 
 #include "common/base/log.h"
 #include "common/model/posix.h"
@@ -57,7 +59,7 @@ void Writes::begin_truncated(Handle& handle) {
   mount_.coherence().invalidate_attributes(handle.file->id);
 }
 
-int Writes::open_existing(Handle& handle, Ino ino, Deadline deadline) {
+int Writes::open_existing(Handle& handle, Ino ino, Deadline deadline, bool by_name) {
   if (view_of(ino) != View::kData) return EISDIR;
   handle.ino = ino;
   handle.id = node_of(ino);
@@ -66,7 +68,7 @@ int Writes::open_existing(Handle& handle, Ino ino, Deadline deadline) {
   }
   for (;;) {
     bool again = false;
-    if (const int error = open_once(handle, ino, deadline, again)) return error;
+    if (const int error = open_once(handle, ino, deadline, by_name, again)) return error;
     if (!again) break;
   }
   if (handle.intent.truncate) begin_truncated(handle);
@@ -74,11 +76,14 @@ int Writes::open_existing(Handle& handle, Ino ino, Deadline deadline) {
 }
 
 // One look at the memory; `again` when something had to be fetched.
-int Writes::open_once(Handle& handle, Ino ino, Deadline deadline, bool& again) {
+int Writes::open_once(Handle& handle, Ino ino, Deadline deadline, bool by_name, bool& again) {
   const bool wants_data = handle.intent.read && !handle.intent.truncate;
   SharedLock lock(mount_.lock());
   const Mount::Standing standing = mount_.standing(ino);
-  if (standing == Mount::Standing::kLimbo || standing == Mount::Standing::kGone) return ESTALE;
+  if (standing == Mount::Standing::kGone) return ESTALE;
+  // Another name of it is in limbo, not the one that is asked for now, if the node is there.
+  const bool here = by_name && mount_.cache().current(handle.id) != nullptr;
+  if (standing == Mount::Standing::kLimbo && !here) return ESTALE;
   if (standing == Mount::Standing::kUnknown) {
     lock.unlock();
     again = true;
@@ -137,8 +142,11 @@ void Writes::open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
     if (answer_replay(req, match)) return;
   }
   auto handle = new_handle(req, *fi, mount_.caller(req));
-  if (const int error = open_existing(*handle, ino, within(kCallDeadline))) {
+  if (const int error = open_existing(*handle, ino, within(kCallDeadline), /*by_name=*/false)) {
     abandon(std::move(handle));
+    // The kernel looks the name up again and opens once more: not in the same limbo, else the caller saw ESTALE for a
+    // file that is there.
+    if (error == ESTALE) mount_.coherence().await_limbo_end(ino, within(kLimboWait));
     refuse(req, error, "open", ino, {}, error == EROFS ? "no replica that takes writes" : "not allowed or not there");
     return;
   }
@@ -187,7 +195,10 @@ int Writes::repin(Handle& handle, Deadline deadline) {
   if (err == Err::kStaleNode || err == Err::kNoNode) return 0;
   if (err != Err::kOk) return read_errno(err);
   const std::lock_guard guard(handle.mutex);
-  handle.snapshot = Snapshot{now.data, now.info.stat.mzxid};
+  // Another thread may have read a newer version through the same descriptor meanwhile: never back.
+  if (handle.snapshot.data == nullptr || handle.snapshot.mzxid < now.info.stat.mzxid) {
+    handle.snapshot = Snapshot{now.data, now.info.stat.mzxid};
+  }
   return 0;
 }
 
@@ -197,10 +208,13 @@ void Writes::read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t off, f
     fuse_reply_buf(req, nullptr, 0);
     return;
   }
-  if (handle.file != nullptr) {
-    const std::lock_guard lock(handle.file->mutex);
-    if (handle.file->fenced) return refuse(req, ESTALE, "read", ino, {}, "the session of this ephemeral is lost");
+  const FilePtr file = handle.file;  // outlives the reply, after which RELEASE may free the handle
+  bool fenced = false;
+  if (file != nullptr) {
+    const std::lock_guard lock(file->mutex);
+    fenced = file->fenced;
   }
+  if (fenced) return refuse(req, ESTALE, "read", ino, {}, "the session of this ephemeral is lost");
   if (off == 0) {
     if (const int error = repin(handle, within(kCallDeadline))) {
       return refuse(req, error, "read", ino, {}, "the current data could not be fetched");
@@ -212,19 +226,18 @@ void Writes::read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t off, f
     data = handle.snapshot.data;
   }
   if (data == nullptr) data = std::make_shared<const std::string>();
-  if (handle.file != nullptr && handle.intent.write) {  // who writes sees what this host has written
-    const std::lock_guard lock(handle.file->mutex);
-    const File& file = *handle.file;
-    if (file.pending(handle)) {
-      const bool flying = file.flight_of == &handle;
-      const std::string below = flying ? file.flight.apply(*data) : std::string();
-      const std::string bytes = handle.edits.read(flying ? std::string_view(below) : std::string_view(*data),
-                                                  static_cast<std::uint64_t>(off), size);
-      fuse_reply_buf(req, bytes.data(), bytes.size());
-      return;
+  std::optional<std::string> written;
+  if (file != nullptr && handle.intent.write) {  // who writes sees what it has written
+    const std::lock_guard lock(file->mutex);
+    if (file->pending(handle)) {
+      const bool flying = file->flight_of == &handle;
+      const std::string below = flying ? file->flight.apply(*data) : std::string();
+      written = handle.edits.read(flying ? std::string_view(below) : std::string_view(*data),
+                                  static_cast<std::uint64_t>(off), size);
     }
   }
-  reply_slice(req, *data, off, size);
+  if (!written) return reply_slice(req, *data, off, size);
+  fuse_reply_buf(req, written->data(), written->size());
 }
 
 // --- writing ---
@@ -255,23 +268,28 @@ void Writes::write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t 
   if (const int error = refuse_early(Millis{0})) {
     return refuse(req, error, "write", ino, {}, "the replica takes no writes now");
   }
-  File& file = *handle.file;
+  File& file = *handle.file;  // up to the reply: then RELEASE may free both
   const std::size_t committed = committed_size(file);
   bool first = false;
+  int error = 0;
+  std::string_view why;
   {
-    const std::unique_lock lock(file.mutex);
-    if (file.fenced || handle.error != 0) {
-      const int error = file.fenced ? ESTALE : handle.error;
-      return refuse(req, error, "write", ino, {}, file.fenced ? "the session is lost" : "an earlier commit failed");
-    }
+    const std::lock_guard lock(file.mutex);
     first = !file.pending(handle);
     const std::size_t base = file.flight_of == &handle ? file.flight.size(file.flight_base) : committed;
     const std::string_view bytes(buf, size);
-    const bool fits = handle.intent.append ? handle.edits.append(bytes, base)
-                                           : handle.edits.write(static_cast<std::uint64_t>(off), bytes);
-    if (!fits) return refuse(req, EFBIG, "write", ino, {}, "longer than the data of a node may be");
-    note_write(handle);
+    if (file.fenced || handle.error != 0) {
+      error = file.fenced ? ESTALE : handle.error;
+      why = file.fenced ? "the session is lost" : "an earlier commit failed";
+    } else if (handle.intent.append ? handle.edits.append(bytes, base)
+                                    : handle.edits.write(static_cast<std::uint64_t>(off), bytes)) {
+      note_write(handle);
+    } else {
+      error = EFBIG;
+      why = "longer than the data of a node may be";
+    }
   }
+  if (error != 0) return refuse(req, error, "write", ino, {}, why);
   if (first) mount_.coherence().invalidate_attributes(file.id);
   fuse_reply_write(req, size);
 }
@@ -376,10 +394,13 @@ void Writes::close_handle(std::unique_ptr<Handle> handle) {
     if (left_over) commit(file, handle.get(), CommitWhy::kRelease);
     if (files_.detach(*handle)) {
       NodeId ephemeral;
+      NodeId redirected;
       {
         const std::lock_guard lock(file->mutex);
         if (file->session.value != 0 && file->drop_at_release) ephemeral = file->node;
+        redirected = std::exchange(file->pinned, NodeId{});
       }
+      if (redirected.value != 0) mount_.coherence().unpin(redirected);
       if (ephemeral.value != 0) end_ephemeral(ephemeral, 0);
     }
   }

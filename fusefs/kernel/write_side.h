@@ -81,8 +81,9 @@ class Writes final : public WriteSide {
   // --- opening (write_ops.cc)
   std::unique_ptr<Handle> new_handle(fuse_req_t req, const fuse_file_info& fi, Credentials who) const;
   // The rest of an open of an inode that exists: permissions, pin, snapshot, file. 0 or an errno.
-  int open_existing(Handle& handle, Ino ino, Deadline deadline);
-  int open_once(Handle& handle, Ino ino, Deadline deadline, bool& again);
+  // `by_name`: found by its name just now, so the limbo of another name of it does not matter.
+  int open_existing(Handle& handle, Ino ino, Deadline deadline, bool by_name);
+  int open_once(Handle& handle, Ino ino, Deadline deadline, bool by_name, bool& again);
   void begin_truncated(Handle& handle);
   static void set_open_flags(const Handle& handle, fuse_file_info& fi);
   void abandon(std::unique_ptr<Handle> handle);  // an open whose reply the kernel did not want, or that failed
@@ -135,18 +136,28 @@ class Writes final : public WriteSide {
   Ino existing_for(Ino parent, const char* name, const Parsed& parsed, bool& listed) const;
   void answer_made(fuse_req_t req, const char* call, Ino parent, const char* name, Making making, Deadline deadline,
                    bool keep);
-  void create_existing(fuse_req_t req, std::unique_ptr<Handle> handle, Ino ino, bool listed, const char* name,
+  // False: it has gone in between, and nothing is answered; `handle` is as before.
+  bool create_existing(fuse_req_t req, std::unique_ptr<Handle>& handle, Ino ino, bool listed, const char* name,
                        const fuse_file_info& fi, Deadline deadline);
   // False: no node id is at hand, or the place is taken; `handle` and the request are as before.
   bool create_deferred(fuse_req_t req, std::unique_ptr<Handle>& handle, const Making& making, const fuse_file_info& fi);
-  void create_at_once(fuse_req_t req, std::unique_ptr<Handle> handle, Making making, const Parsed& parsed, Ino parent,
+  // False: somebody else was faster, so now there is something to open; nothing is answered, `handle` is as before.
+  bool create_at_once(fuse_req_t req, std::unique_ptr<Handle>& handle, Making making, const Parsed& parsed, Ino parent,
                       const char* name, const fuse_file_info& fi, Deadline deadline);
   void reply_created(fuse_req_t req, std::unique_ptr<Handle> handle, Ino ino, bool keep, fuse_file_info fi);
 
   // --- names (name_ops.cc)
-  void remove_node(fuse_req_t req, const char* call, Ino parent, const char* name, const Mount::Found& found,
+  // False: the node had gone already, and nothing is answered; its name may stand for another one by now.
+  bool remove_node(fuse_req_t req, const char* call, Ino parent, const char* name, const Mount::Found& found,
                    wire::DeleteHalf half, const Credentials& who, Deadline deadline);
   bool unlink_deferred(const FilePtr& file);
+  // What unlink, rmdir and rename do for the caller; false as remove_node.
+  bool unlink_once(fuse_req_t req, Ino parent, const char* name, const Credentials& who, Deadline deadline);
+  bool rmdir_once(fuse_req_t req, Ino parent, const char* name, const Credentials& who, Deadline deadline);
+  bool rename_once(fuse_req_t req, Ino parent, const char* name, Ino new_parent, const char* new_name, unsigned flags,
+                   const Credentials& who, Deadline deadline);
+  // From now on commits of the file go to `node`. No lock held.
+  void redirect(File& file, NodeId node);
   void empty_dot_data(fuse_req_t req, NodeId node, Ino parent, const Credentials& who, Deadline deadline);
   int rename_target(Ino new_parent, const char* new_name, View view, bool main, std::string& out) const;
   class Moving {  // a node that a rename of this host is taking away, until its handles are redirected

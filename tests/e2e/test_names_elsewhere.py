@@ -1,0 +1,96 @@
+"""Names that another host moves or takes away while this one uses them: no ESTALE for what is there."""
+
+import collections
+import errno
+import os
+import threading
+import time
+
+from lib import check, count, equal, read, save, until
+
+ROUNDS = count(200, 5000)
+SECONDS = count(3, 60)
+DEADLINE_ALL = 120
+
+
+def test_open_by_the_new_name(t):
+    """The kernel asks once more after an ESTALE, and only once: both must not fall into the limbo of the old name."""
+    r = t.replica()
+    here, there = t.mount(r), t.mount(r)
+    save(here.p("n0"), b"data")
+    until(lambda: os.path.exists(there.p("n0")), 5, "the file is seen by the other host")
+    wrong = collections.Counter()
+    for i in range(ROUNDS):
+        there_now = there.p("n%d" % (i + 1))
+        equal(read(there.p("n%d" % i)), b"data", "read by the old name")  # the other host's kernel knows it
+        os.rename(here.p("n%d" % i), here.p("n%d" % (i + 1)))
+        end = time.monotonic() + 5
+        while True:
+            try:
+                os.close(os.open(there_now, os.O_RDONLY))
+                break
+            except OSError as error:
+                if error.errno != errno.ENOENT:  # the change has not arrived yet
+                    wrong[errno.errorcode[error.errno]] += 1
+                check(time.monotonic() < end, "the new name does not arrive", there_now)
+    equal(dict(wrong), {}, "errors other than ENOENT")
+
+
+def churn(actions, seconds):
+    """Runs the actions side by side; how often each ended with which errno."""
+    end = time.monotonic() + seconds
+    errors = collections.Counter()
+
+    def loop(name, action):
+        while time.monotonic() < end:
+            try:
+                action()
+            except OSError as error:
+                errors[name, errno.errorcode[error.errno]] += 1
+    threads = [threading.Thread(target=loop, args=item, daemon=True) for item in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds + 30)
+        check(not thread.is_alive(), "a call hangs")
+    return errors
+
+
+def test_unlink_and_create_of_two_hosts(t):
+    """An unlink, rename or O_CREAT that meets a change by another host looks again: by name, so there is an answer."""
+    r = t.replica()
+    mounts = [t.mount(r), t.mount(r)]
+    actions = []
+    for m in mounts:
+        def create(m=m):
+            os.close(os.open(m.p("f"), os.O_RDWR | os.O_CREAT, 0o644))
+
+        def make(m=m):
+            os.close(os.open(m.p("f"), os.O_RDONLY | os.O_CREAT, 0o644))
+
+        def move(m=m):
+            os.rename(m.p("f"), m.p("g"))
+
+        def remove_moved(m=m):
+            os.unlink(m.p("g"))
+        actions += [("create", create), ("make", make), ("unlink", lambda m=m: os.unlink(m.p("f"))), ("rename", move),
+                    ("unlink", remove_moved)]
+    errors = churn(actions, SECONDS)
+    others = {key: n for key, n in errors.items() if key[1] != "ENOENT"}
+    equal(others, {}, "errors other than ENOENT")
+
+
+def test_fstat_of_an_adopted_file(t):
+    """Two hosts create one name without O_EXCL: the loser's descriptor shows the winner's file."""
+    r = t.replica()
+    here, there = t.mount(r), t.mount(r)
+    mine = os.open(here.p("f"), os.O_RDWR | os.O_CREAT)
+    save(there.p("f"), b"winner")
+    os.write(mine, b"lose")
+    os.fsync(mine)
+    until(lambda: read(there.p("f")) == b"loseer", 5, "both writes are in the file")
+    time.sleep(0.3)  # longer than what is not in use is kept
+    equal(os.fstat(mine).st_size, 6, "size by the descriptor")
+    equal(os.fstat(mine).st_nlink, 1, "links by the descriptor")
+    os.close(mine)
+    equal(read(here.p("f")), b"loseer")
