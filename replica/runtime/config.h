@@ -47,6 +47,7 @@ struct Config {
   std::uint64_t grow_bytes = 32ULL << 20;       // coord.growSize
   std::uint64_t log_keep_bytes = 64ULL << 20;   // coord.logKeepSize
   std::uint64_t log_keep_entries = 100'000;     // coord.logKeepEntries
+  std::uint32_t counter_max = 0xf0000000;       // no key: transactions of an epoch; small only in tests
   std::string log_file;                 // coord.logFile; empty: stderr
   std::string log_level = "info";       // coord.logLevel
 

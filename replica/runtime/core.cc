@@ -52,6 +52,7 @@ zab::Config zab_config(const Config& config) {
   zab::Config zab;
   zab.self = Sid(config.server_id);
   zab.voters = zab::Quorum({Sid(config.server_id)});
+  zab.counter_max = config.counter_max;
   return zab;
 }
 
