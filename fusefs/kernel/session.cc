@@ -52,7 +52,10 @@ class MountRunner final : public replay::Host {
   ~MountRunner() override { stop_threads(); }
 
   int run();
+  // False: the process must end at once, because workers may still use what belongs to this object.
   bool clean() const { return mount_.session() == nullptr; }
+  // Files were still open: the kernel will never tell us to release their handles.
+  bool aborted() const { return aborted_; }
 
   // --- replay::Host
   void invalidate_entry(std::uint64_t parent, const std::string& name) override {
@@ -103,6 +106,7 @@ class MountRunner final : public replay::Host {
   Mount mount_;
   Workers workers_;
   std::unique_ptr<client::Client> client_;
+  bool aborted_ = false;
   unsigned major_ = 0;
   unsigned minor_ = 0;
 
@@ -343,6 +347,7 @@ void MountRunner::unmount() {
       mount_.writes().drain(kDrainLimit);
       if (!workers_.wait(milliseconds(500))) {
         log::warn("fuse", "files are still open: aborting the connection");
+        aborted_ = true;
         if (auto done = abort_connection(minor_); !done) {
           log::warn("fuse", "abort failed reason={}", done.error().message);
         }
@@ -503,10 +508,8 @@ void MountRunner::stop_threads() {
 int run_mount(const MountOptions& options, const std::string& mountpoint, std::optional<Heartbeat> heartbeat) {
   auto runner = std::make_unique<MountRunner>(options, mountpoint, std::move(heartbeat));
   const int status = runner->run();
-  if (!runner->clean()) {
-    log::warn("fuse", "requests are still being answered: ending the process as it is");
-    std::_Exit(status);
-  }
+  if (!runner->clean()) log::warn("fuse", "requests are still being answered: ending the process as it is");
+  if (!runner->clean() || runner->aborted()) std::_Exit(status);
   return status;
 }
 

@@ -207,7 +207,7 @@ def test_helper_killed_events_come_again(t):
             w.kazoo.set("/helper/f", b"%d-%d" % (round_, number[0]))
             return events.seen(m.p("helper", "f"), "MODIFY")
         until(again, 10, "events come again")
-        equal(read(m.p("helper", "f")), b"%d-%d" % (round_, number[0]), "content")
+        shows(m.p("helper", "f"), b"%d-%d" % (round_, number[0]))  # the event may have been an older set's
         check(not set(helpers_of(m)) & set(helpers) and helpers_of(m), "a new helper", helpers, helpers_of(m))
 
 

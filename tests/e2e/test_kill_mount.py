@@ -140,11 +140,12 @@ def test_callers_in_a_call_get_an_error(t):
 
 def kill_family(mount):
     """kill -9 of guardian, daemon and helpers."""
+    os.kill(mount.pid, signal.SIGSTOP)  # else it starts another daemon; and killed first, its daemon unmounts
     family = mount.family()
-    mount.kill9()
     for pid in family:
-        with contextlib.suppress(OSError):
+        if pid != mount.pid:
             os.kill(pid, signal.SIGKILL)
+    mount.kill9()
     until(lambda: not any(alive(p) for p in family), 10, "all processes are gone")
 
 
@@ -307,6 +308,7 @@ def test_sigterm_with_open_files(t):
     r = t.replica()
     m = t.mount(r)
     t.kazoo(r).create("/f", b"data")
+    shows(m.p("f"), b"data")
     held = os.open(m.p("f"), os.O_RDONLY)
     m.terminate()
     until(lambda: not m.mounted(), 10, "not mounted any more")
