@@ -155,6 +155,46 @@ TEST(Replica, AClientMayLeaveBeforeTheAnswer) {
   EXPECT_NE(conn.connected().timeout_ms, 0);
 }
 
+// More is asked for than may wait in memory: the answers come as the client reads, in order, and writes go on between.
+TEST(Replica, AnswersWaitForTheirReader) {
+  Server server(4);
+  Conn setup(server.port());
+  setup.connected();
+  setup.create("/big", std::string(900'000, 'b'));
+  setup.flush();
+  ASSERT_EQ(setup.next().err, Err::kOk);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&server, t] {
+      Conn conn(server.port());
+      conn.connected();
+      const std::string base = "/t" + std::to_string(t) + "-";
+      for (int n = 0; n < 60; ++n) {
+        conn.create(base + std::to_string(n), "v" + std::to_string(n));
+        conn.get("/big", true);
+        conn.get(base + std::to_string(n));
+      }
+      conn.put(Op::kCloseSession, [](wire::Writer&) {});
+      conn.flush();
+      std::int32_t xid = 0;
+      for (int n = 0; n < 60; ++n) {
+        const Frame made = conn.next();
+        ASSERT_EQ(made.xid, ++xid);
+        ASSERT_EQ(made.err, Err::kOk);
+        const Frame big = conn.next();
+        ASSERT_EQ(big.xid, ++xid);
+        ASSERT_EQ(data_of(big).size(), 900'000u);
+        const Frame own = conn.next();
+        ASSERT_EQ(own.xid, ++xid);
+        ASSERT_EQ(data_of(own), "v" + std::to_string(n));
+      }
+      ASSERT_EQ(conn.next().xid, ++xid);
+      EXPECT_TRUE(conn.closed_by_peer());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 // Sessions opened and dropped by many threads at once, some with requests in flight.
 TEST(Replica, ConnectionsComeAndGo) {
   Server server(4);
