@@ -70,8 +70,10 @@ class MountRunner final : public replay::Host {
   }
   bool place_of(std::uint64_t ino, std::uint64_t& parent, std::string& name) override {
     SharedLock lock(mount_.lock());
-    const CachedNode* node = mount_.cache().current(node_of(ino));
-    return node != nullptr && shows_name(node->info, view_of(ino)) && mount_.cache().place_of(ino, parent, name);
+    const CachedNode* node = mount_.cache().find(node_of(ino));
+    // Forgotten by the kernel, or never looked up, but somebody watches its directory: the event knows best.
+    if (node == nullptr || (!node->current() && !node->gone())) return true;
+    return node->current() && shows_name(node->info, view_of(ino)) && mount_.cache().place_of(ino, parent, name);
   }
   void finished(const replay::Event& event, bool raised) override { mount_.coherence().event_finished(event, raised); }
 

@@ -47,7 +47,8 @@ class Host {
   // The path of a directory now, in spellings, relative to the mount's root: "" or "a/b@/c". nullopt: it is gone.
   virtual std::optional<std::string> directory_path(std::uint64_t directory) = 0;
 
-  // Where the node of a data or attribute event is now. False: gone, or no longer shown.
+  // Where the node of a data or attribute event is now. Comes with the event's own place, which stays if nothing newer
+  // is known. False: gone, or no longer shown.
   virtual bool place_of(std::uint64_t ino, std::uint64_t& parent, std::string& name) = 0;
 
   // The event has left: raised, or not (coalesced, dropped, no longer applies). Its names are invalidated if it was a

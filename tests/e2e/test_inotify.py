@@ -224,6 +224,24 @@ def test_root_directory(t):
     events.wait(m.p("in-the-root"), "DELETE")
 
 
+def test_a_file_that_nobody_has_looked_at(t):
+    """Whoever watches a directory sees the changes of its files, also of those that the kernel does not know."""
+    from kazoo.security import make_acl
+    w = t.shared
+    w.kazoo.create("/unseen/f", b"0", makepath=True)
+    w.kazoo.create("/unseen/acl", b"0")
+    m = t.mount(w.replica)
+    events = Inotify(t, m.p("unseen"))
+    w.kazoo.set("/unseen/f", b"1")
+    events.wait(m.p("unseen", "f"), "MODIFY")
+    events.wait(m.p("unseen", "f"), "CLOSE_WRITE")
+    w.kazoo.set_acls("/unseen/acl", [make_acl("world", "anyone", read=True, admin=True)])
+    events.wait(m.p("unseen", "acl"), "ATTRIB")
+    w.kazoo.delete("/unseen/f")
+    events.wait(m.p("unseen", "f"), "DELETE")
+    equal(w.kazoo.exists("/unseen/acl").version, 0, "version: the replay changes nothing")
+
+
 def test_helper_stopped_does_not_block_the_mount(t):
     w = t.shared
     m = t.mount(w.replica)
