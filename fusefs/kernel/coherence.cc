@@ -40,8 +40,19 @@ Coherence::~Coherence() = default;
 
 // --- fetches
 
+bool Coherence::may_ask(Deadline deadline) const {
+  if (std::chrono::steady_clock::now() >= deadline) return false;
+  return !waited_in_vain_.load(std::memory_order_relaxed) || mount_.client_connected();
+}
+
+Err Coherence::asked(Err err) {
+  const bool in_vain = err == Err::kOperationTimeout && !mount_.client_connected();
+  if (waited_in_vain_.load(std::memory_order_relaxed) != in_vain) waited_in_vain_.store(in_vain);
+  return err;
+}
+
 Err Coherence::fetch_child(NodeId parent, const std::string& znode_name, const Credentials& who, Deadline deadline) {
-  if (std::chrono::steady_clock::now() >= deadline) return Err::kOperationTimeout;
+  if (!may_ask(deadline)) return Err::kOperationTimeout;
   counters_.misses.fetch_add(1, std::memory_order_relaxed);
   wire::LookupRequest request;
   request.who = who;
@@ -54,11 +65,11 @@ Err Coherence::fetch_child(NodeId parent, const std::string& znode_name, const C
     if (answer.ok()) absorb(answer.value, true);
     if (answer.err == Err::kStaleNode) absorb_gone(parent);
   };
-  return mount_.replica().lookup(std::move(request), left(deadline), std::move(hooks)).err;
+  return asked(mount_.replica().lookup(std::move(request), left(deadline), std::move(hooks)).err);
 }
 
 Err Coherence::fetch_node(NodeId node, const Credentials& who, Deadline deadline) {
-  if (std::chrono::steady_clock::now() >= deadline) return Err::kOperationTimeout;
+  if (!may_ask(deadline)) return Err::kOperationTimeout;
   counters_.misses.fetch_add(1, std::memory_order_relaxed);
   wire::LookupRequest request;
   request.who = who;
@@ -70,12 +81,12 @@ Err Coherence::fetch_node(NodeId node, const Credentials& who, Deadline deadline
     if (answer.ok()) absorb(answer.value, true);
     if (answer.err == Err::kStaleNode || answer.err == Err::kNoNode) absorb_gone(node);
   };
-  const Err err = mount_.replica().lookup(std::move(request), left(deadline), std::move(hooks)).err;
+  const Err err = asked(mount_.replica().lookup(std::move(request), left(deadline), std::move(hooks)).err);
   return err == Err::kNoNode ? Err::kStaleNode : err;
 }
 
 Err Coherence::fetch_directory(NodeId node, const Credentials& who, Deadline deadline) {
-  if (std::chrono::steady_clock::now() >= deadline) return Err::kOperationTimeout;
+  if (!may_ask(deadline)) return Err::kOperationTimeout;
   counters_.misses.fetch_add(1, std::memory_order_relaxed);
   wire::ReadDirRequest request;
   request.who = who;
@@ -94,7 +105,7 @@ Err Coherence::fetch_directory(NodeId node, const Credentials& who, Deadline dea
     candidate(node);
     for (const auto& child : answer.value.children) candidate(child.id);
   };
-  return mount_.replica().read_dir(std::move(request), left(deadline), std::move(hooks)).err;
+  return asked(mount_.replica().read_dir(std::move(request), left(deadline), std::move(hooks)).err);
 }
 
 Err Coherence::fetch_data(NodeId id, const Credentials& who, Deadline deadline, NodeData& out) {
@@ -107,7 +118,7 @@ Err Coherence::fetch_data(NodeId id, const Credentials& who, Deadline deadline, 
       return Err::kOk;
     }
   }
-  if (std::chrono::steady_clock::now() >= deadline) return Err::kOperationTimeout;
+  if (!may_ask(deadline)) return Err::kOperationTimeout;
   counters_.misses.fetch_add(1, std::memory_order_relaxed);
   wire::ReadNodeRequest request;
   request.who = who;
@@ -118,6 +129,7 @@ Err Coherence::fetch_data(NodeId id, const Credentials& who, Deadline deadline, 
     if (answer.err == Err::kStaleNode || answer.err == Err::kNoNode) absorb_gone(id);
   };
   Answer<wire::NodeInfo> answer = mount_.replica().read_node(std::move(request), left(deadline), std::move(hooks));
+  asked(answer.err);
   if (!answer.ok()) return answer.err == Err::kNoNode ? Err::kStaleNode : answer.err;
   out.data = std::make_shared<const std::string>(std::move(answer.value.data).value_or(std::string()));
   answer.value.data.reset();

@@ -177,12 +177,17 @@ class Coherence {
   void note_names(const replay::Event& event, int change);
 
   void forget_now(const std::vector<NodeId>& nodes, std::int64_t serial);
+  // Is there any point in asking the replica now? Once a fetch has waited for a connection in vain, the next ones fail
+  // at once until there is one: a walk over names that are not known would else take seconds for each of them.
+  bool may_ask(Deadline deadline) const;
+  Err asked(Err err);
 
   Mount& mount_;
   CoherenceLock lock_;
   Counters counters_;
   std::atomic<std::int64_t> last_zxid_{0};
   std::map<std::pair<Ino, std::string>, int, std::less<>> names_in_replay_;  // under lock_
+  std::atomic<bool> waited_in_vain_{false};
   std::mutex finished_mutex_;  // last in the lock order
   std::condition_variable finished_changed_;
   std::uint64_t finished_ = 0;  // names that have left limbo
