@@ -30,9 +30,13 @@ def test_delay_is_honoured(t):
     os.stat(m.p("f"))
     check(time.monotonic() - start >= DELAY_MS / 1000 * 0.9, "a first stat took %.0f ms" % (
         (time.monotonic() - start) * 1000))
-    start = time.monotonic()
-    os.stat(m.p("f"))
-    check(time.monotonic() - start < DELAY_MS / 1000, "the second one comes from the kernel's memory")
+
+    def from_memory():
+        begun = time.monotonic()
+        os.stat(m.p("f"))
+        return time.monotonic() - begun < DELAY_MS / 1000
+    # Not at once: while the name still waits for its replay as an inotify event, the kernel may not keep it.
+    until(from_memory, 5, "a later one comes from the kernel's memory")
 
 
 def race(t, prepare, question, change, expected):
