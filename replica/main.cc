@@ -96,7 +96,8 @@ int main(int argc, char** argv) {
   app.footer(kFooter);
   app.set_version_flag("--version", std::string("coordd ") + coord::kVersion);
   app.add_option("--config", arguments.config_file, "configuration file in the syntax of zoo.cfg")->type_name("FILE");
-  app.add_option("--data-dir", arguments.data_dir, "where the replica keeps its data (created if missing)")->type_name("DIR");
+  app.add_option("--data-dir", arguments.data_dir, "where the replica keeps its data (created if missing)")
+      ->type_name("DIR");
   app.add_option("--client-port", arguments.client_port, "TCP port for ZooKeeper clients; 0: any free one, see the log")
       ->type_name("PORT")
       ->check(CLI::Range(0, 65535));
@@ -108,7 +109,8 @@ int main(int argc, char** argv) {
   }
   auto config = configure(arguments);
   if (!config) return refuse(config.error().message, kExitUsage);
-  if (!coord::log::configure(level_of(config->log_level), config->log_file, "sid=" + std::to_string(config->server_id))) {
+  if (!coord::log::configure(level_of(config->log_level), config->log_file,
+                             "sid=" + std::to_string(config->server_id))) {
     return refuse("cannot write the log file " + config->log_file + " (coord.logFile)", kExitUsage);
   }
   for (const std::string& warning : config->warnings) coord::log::warn("config", "{}", warning);

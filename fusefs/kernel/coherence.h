@@ -145,9 +145,9 @@ class Coherence {
   // After kReconnected, or kConnected of a later session: compares everything held, then calls `done` (resume.cc).
   void resume(std::function<void()> done);
 
-  // Waits, at most until `deadline`, for the end of the inode's limbo. For requests about an inode that would be answered
-  // ESTALE because of it: the kernel asks for the name once more, and only once, so what it does then must not meet the
-  // same limbo. Never from a replay helper or under a lock of the kernel that a replay needs; no lock held.
+  // Waits, at most until `deadline`, for the end of the inode's limbo. For requests about an inode that would be
+  // answered ESTALE because of it: the kernel asks for the name once more, and only once, so what it does then must not
+  // meet the same limbo. Never from a replay helper or under a lock of the kernel that a replay needs; no lock held.
   void await_limbo_end(Ino ino, Deadline deadline);
 
   // A create, delete or rename of this name waits for its replay: entry replies for it have timeout 0, so that the

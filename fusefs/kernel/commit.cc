@@ -209,7 +209,8 @@ Writes::Publication Writes::publish(File& file, const Edits& edits, const Creden
         mount_.coherence().absorb_gone(node);
       }
     };
-    const Answer<wire::NodeInfo> answer = mount_.replica().set_data(std::move(request), left(deadline), std::move(hooks));
+    const Answer<wire::NodeInfo> answer =
+        mount_.replica().set_data(std::move(request), left(deadline), std::move(hooks));
     if (!answer.ok() && announce) mount_.announcements().retract(seq);
     out.err = answer.err;
     out.sent = answer.sent;
@@ -333,7 +334,8 @@ Err Writes::adopt(File& file, Deadline deadline, int& error) {
     error = shape == Shape::kDir ? EISDIR : ELOOP;
     return Err::kOk;
   }
-  log::info("fuse", "adopted node={} for={} name=\"{}\" reason=created_elsewhere_first", winner.value, file.id.value, name);
+  log::info("fuse", "adopted node={} for={} name=\"{}\" reason=created_elsewhere_first", winner.value, file.id.value,
+            name);
   redirect(file, winner);
   return Err::kOk;
 }

@@ -186,10 +186,12 @@ void Writes::mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t m
     const int error = mount_.resolve(parent, shown_name(parsed.znode_name), who, deadline, found);
     if (error != 0) return refuse(req, error, "mkdir", parent, name, "the directory could not be asked");
     if (found.kind == Mount::Found::Kind::kFound) {
-      if (view_of(found.ino) == View::kDir) return refuse(req, EEXIST, "mkdir", parent, name, "a directory has no other half");
+      if (view_of(found.ino) == View::kDir)
+        return refuse(req, EEXIST, "mkdir", parent, name, "a directory has no other half");
       const FilePtr file = files_.find(node_of(found.ino));
       if (file != nullptr) {
-        if (const int failed = create_now(file)) return refuse(req, failed, "mkdir", parent, name, "NAME could not be made");
+        if (const int failed = create_now(file))
+          return refuse(req, failed, "mkdir", parent, name, "NAME could not be made");
       }
       const NodeId node = file == nullptr ? node_of(found.ino) : file->node;
       const SharedLock lock(mount_.lock());
@@ -221,7 +223,8 @@ void Writes::mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t m
   Parsed parsed;
   int error = prepare_making(parent, name, who, Shape::kFile, mode, making, parsed);
   // Without a descriptor nobody would hold an ephemeral.
-  if (error == 0 && (making.settle || (parsed.kind != NameKind::kNode && parsed.kind != NameKind::kCreate))) error = EINVAL;
+  if (error == 0 && (making.settle || (parsed.kind != NameKind::kNode && parsed.kind != NameKind::kCreate)))
+    error = EINVAL;
   if (error != 0) return refuse(req, error, "mknod", parent, name, "not a name for a file");
   if ((error = refuse_early(kDirectoryDeadline)) != 0) {
     return refuse(req, error, "mknod", parent, name, "the replica takes no writes now");

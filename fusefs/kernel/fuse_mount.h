@@ -1,6 +1,6 @@
 // Makes the kernel mount of a FUSE connection so that the directory below is never exposed between the death of one
-// daemon and the start of the next (filesystem.md section 8): whoever looks meanwhile gets ENOTCONN from the dead mount,
-// and no write lands in the directory. mount(2), fsopen(2) and move_mount(2) only; nothing asks a daemon.
+// daemon and the start of the next (filesystem.md section 8): whoever looks meanwhile gets ENOTCONN from the dead
+// mount, and no write lands in the directory. mount(2), fsopen(2) and move_mount(2) only; nothing asks a daemon.
 #pragma once
 
 #include <optional>

@@ -352,7 +352,8 @@ bool Guardian::prepare() {
   if (!options_.prepare) return true;
   const auto there = mount_at(options_.mountpoint);
   found_ = there ? std::optional(there->minor) : std::nullopt;
-  if (ever_ready_ && there) return true;  // not the directory itself; the daemon says what is wrong with it, if anything
+  if (ever_ready_ && there)
+    return true;  // not the directory itself; the daemon says what is wrong with it, if anything
   if (auto ok = ever_ready_ ? check_directory(options_.mountpoint) : prepare_mountpoint(options_.mountpoint); !ok) {
     say(ever_ready_ ? LOG_WARNING : LOG_ERR, ok.error().message + (ever_ready_ ? "; mounting over it" : ""));
     if (!ever_ready_) return false;
@@ -362,8 +363,8 @@ bool Guardian::prepare() {
   return true;
 }
 
-// The end. A dead mount that covers the directory goes, too. Only a predecessor's stays if ours never came: whoever tries
-// again finds what we found.
+// The end. A dead mount that covers the directory goes, too. Only a predecessor's stays if ours never came: whoever
+// tries again finds what we found.
 int Guardian::finish(int status) {
   if (options_.prepare && (ever_ready_ || stopping_ || !found_)) {
     if (auto cleared = clear_dead_mounts(options_.mountpoint); !cleared) say(LOG_ERR, cleared.error().message);

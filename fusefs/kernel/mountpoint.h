@@ -52,8 +52,8 @@ enum class MountState : unsigned char {
 MountState mount_state(const std::string& path, std::chrono::milliseconds deadline = std::chrono::milliseconds(2000));
 
 // All that must be right before the first mount at `path` (canonical), one clear message for each: a directory; empty
-// but for NOT_MOUNTED; not mounted already (by what). A dead predecessor's mount is right, too, and stays: it covers the
-// directory, so that nobody writes into it, until mount_fuse() puts a living one in its place.
+// but for NOT_MOUNTED; not mounted already (by what). A dead predecessor's mount is right, too, and stays: it covers
+// the directory, so that nobody writes into it, until mount_fuse() puts a living one in its place.
 Result<bool, Fault> prepare_mountpoint(const std::string& path);
 
 // Fault: not a directory, or not empty but for NOT_MOUNTED. Looks at what is there, mounted or not.

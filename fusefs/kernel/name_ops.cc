@@ -247,7 +247,8 @@ bool Writes::rename_once(fuse_req_t req, Ino parent, const char* name, Ino new_p
   if ((error = refuse_early(kDirectoryDeadline)) != 0) return no(error, "the replica takes no writes now");
 
   // What exists on this host only becomes real first; a target like that is simply replaced.
-  if ((error = settle_before_rename(node_of(source.ino), fuse_req_ctx(req)->pid)) != 0) return no(error, "its data could not be committed");
+  if ((error = settle_before_rename(node_of(source.ino), fuse_req_ctx(req)->pid)) != 0)
+    return no(error, "its data could not be committed");
   if (replaces && target.deferred) {
     const FilePtr file = files_.deferred(target.parent_node, target.znode_name);
     if (exchange && file != nullptr) {

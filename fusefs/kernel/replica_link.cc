@@ -88,7 +88,8 @@ void ReplicaLink::mutate(wire::Op op, Request request, Millis deadline, bool kee
   const std::int64_t seq = seqs_.open();
   if (seq == 0) {
     lock.unlock();
-    log::warn("fuse", "refused op={} reason=too_many_outstanding limit={}", static_cast<int>(op), wire::kAnswerWindowMax);
+    log::warn("fuse", "refused op={} reason=too_many_outstanding limit={}", static_cast<int>(op),
+              wire::kAnswerWindowMax);
     Answer<T> answer;
     answer.err = Err::kOperationTimeout;
     answer.sent = false;
@@ -99,24 +100,26 @@ void ReplicaLink::mutate(wire::Op op, Request request, Millis deadline, bool kee
   request.header.seq = seq;
   request.header.acked_below = seqs_.acked_below();
   if (hooks.submitted) hooks.submitted(seq);
-  start<Request, T>(op, std::move(request), std::move(how), std::move(decode),
-                    [this, seq, keep_open, answered = std::move(hooks.answered), done = std::move(done)](const Answer<T>& a) {
-                      Answer<T> answer = a;
-                      answer.seq = seq;
-                      if (!keep_open || !answer.unknown()) {
-                        const std::lock_guard guard(seq_mutex_);
-                        seqs_.close(seq);
-                      }
-                      note_mutation(answer);
-                      if (answered) answered(answer);
-                      if (done) done(answer);
-                    });
+  start<Request, T>(
+      op, std::move(request), std::move(how), std::move(decode),
+      [this, seq, keep_open, answered = std::move(hooks.answered), done = std::move(done)](const Answer<T>& a) {
+        Answer<T> answer = a;
+        answer.seq = seq;
+        if (!keep_open || !answer.unknown()) {
+          const std::lock_guard guard(seq_mutex_);
+          seqs_.close(seq);
+        }
+        note_mutation(answer);
+        if (answered) answered(answer);
+        if (done) done(answer);
+      });
 }
 
 template <class T>
 void ReplicaLink::note_mutation(const Answer<T>& answer) {
   if (answer.err == Err::kOperationTimeout) {
-    if (!stalled_.exchange(true)) log::warn("fuse", "writes are refused from now on: the replica did not answer in time");
+    if (!stalled_.exchange(true))
+      log::warn("fuse", "writes are refused from now on: the replica did not answer in time");
     return;
   }
   if (!from_replica(answer.err)) return;
@@ -205,7 +208,8 @@ NodeId ReplicaLink::take_id() {
     const std::lock_guard lock(id_mutex_);
     if (ids_.next == ids_.end) ids_ = std::exchange(ids_ahead_, IdBlock{});
     if (ids_.next != ids_.end) id = NodeId{ids_.next++};
-    low = ids_.end - ids_.next <= static_cast<std::uint64_t>(kIdLow) && ids_ahead_.next == ids_ahead_.end && !refilling_;
+    low =
+        ids_.end - ids_.next <= static_cast<std::uint64_t>(kIdLow) && ids_ahead_.next == ids_ahead_.end && !refilling_;
   }
   if (low && client_->connected()) refill();
   return id;
@@ -271,7 +275,8 @@ void ReplicaLink::resume_async(wire::ResumeRequest request, Done<wire::ResumeRep
                                                 decode_record<wire::ResumeReply>, std::move(done));
 }
 
-void ReplicaLink::capabilities_async(wire::CapabilitiesRequest request, bool first, Done<wire::CapabilitiesReply> done) {
+void ReplicaLink::capabilities_async(wire::CapabilitiesRequest request, bool first,
+                                     Done<wire::CapabilitiesReply> done) {
   client::Submit how = plain(kCallDeadline);
   how.first = first;
   start<wire::CapabilitiesRequest, wire::CapabilitiesReply>(wire::Op::kCapabilities, request, std::move(how),
@@ -302,7 +307,8 @@ Answer<wire::NodeInfo> ReplicaLink::create(wire::CreateNodeRequest request, Mill
   return waiting->wait();
 }
 
-Answer<wire::NodeInfo> ReplicaLink::create_to_settle(wire::CreateNodeRequest request, Millis deadline, NodeHooks hooks) {
+Answer<wire::NodeInfo> ReplicaLink::create_to_settle(wire::CreateNodeRequest request, Millis deadline,
+                                                     NodeHooks hooks) {
   auto [waiting, done] = waiter<wire::NodeInfo>({});
   mutate<wire::CreateNodeRequest, wire::NodeInfo>(wire::Op::kCreateNode, std::move(request), deadline, true,
                                                   decode_record<wire::NodeInfo>, std::move(hooks), std::move(done));
@@ -339,7 +345,8 @@ Answer<wire::NodeInfo> ReplicaLink::set_data(wire::SetNodeDataRequest request, M
   return waiting->wait();
 }
 
-Answer<wire::NodeInfo> ReplicaLink::set_attributes(wire::SetAttributesRequest request, Millis deadline, NodeHooks hooks) {
+Answer<wire::NodeInfo> ReplicaLink::set_attributes(wire::SetAttributesRequest request, Millis deadline,
+                                                   NodeHooks hooks) {
   auto [waiting, done] = waiter<wire::NodeInfo>({});
   mutate<wire::SetAttributesRequest, wire::NodeInfo>(wire::Op::kSetAttributes, std::move(request), deadline, false,
                                                      decode_record<wire::NodeInfo>, std::move(hooks), std::move(done));

@@ -2,13 +2,13 @@
 // that wait and for callers that do not; sequence numbers of mutations, node ids taken ahead, and what is known about
 // whether a write can pass at all (filesystem.md sections 4 and 7).
 //
-// Exactly once: every mutation gets its own sequence number and is sent again over reconnects until it has an answer, its
-// deadline passes or the session ends. Err::kOperationTimeout with `sent` means: the outcome is unknown. Ask for it with
-// settle_create(), where an unknown success must be undone.
+// Exactly once: every mutation gets its own sequence number and is sent again over reconnects until it has an answer,
+// its deadline passes or the session ends. Err::kOperationTimeout with `sent` means: the outcome is unknown. Ask for it
+// with settle_create(), where an unknown success must be undone.
 //
 // Threading: every function from any thread, but a waiting one never from the client's I/O thread. Hooks and
-// asynchronous completions run on the I/O thread, in stream order, `answered` before the waiting worker wakes; they must
-// not block.
+// asynchronous completions run on the I/O thread, in stream order, `answered` before the waiting worker wakes; they
+// must not block.
 #pragma once
 
 #include <atomic>
@@ -80,7 +80,8 @@ class ReplicaLink {
 
   // --- reads ---
   Answer<wire::NodeInfo> lookup(wire::LookupRequest request, Millis deadline, NodeHooks hooks = {});
-  Answer<wire::ReadDirReply> read_dir(wire::ReadDirRequest request, Millis deadline, Hooks<wire::ReadDirReply> hooks = {});
+  Answer<wire::ReadDirReply> read_dir(wire::ReadDirRequest request, Millis deadline,
+                                      Hooks<wire::ReadDirReply> hooks = {});
   Answer<wire::NodeInfo> read_node(wire::ReadNodeRequest request, Millis deadline, NodeHooks hooks = {});
   void lookup_async(wire::LookupRequest request, Millis deadline, Done<wire::NodeInfo> done);
   void read_node_async(wire::ReadNodeRequest request, Millis deadline, Done<wire::NodeInfo> done);

@@ -1,4 +1,5 @@
-// Attributes and extended attributes: chmod, chown, truncate, utimensat, setxattr, removexattr (filesystem.md section 4).
+// Attributes and extended attributes: chmod, chown, truncate, utimensat, setxattr, removexattr (filesystem.md section
+// 4).
 #include <cerrno>
 #include <charconv>
 #include <string>
@@ -140,7 +141,8 @@ void Writes::setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_s
     const auto size = static_cast<std::uint64_t>(attr->st_size);
     Handle* handle = fi != nullptr ? &handle_of(fi) : nullptr;
     const bool by_handle = handle != nullptr && handle->file != nullptr && handle->intent.write;
-    if (error == 0) error = by_handle ? truncate_handle(*handle, size) : truncate_path(ino, size, who, fuse_req_ctx(req)->pid);
+    if (error == 0)
+      error = by_handle ? truncate_handle(*handle, size) : truncate_path(ino, size, who, fuse_req_ctx(req)->pid);
     // The kernel sends the times along with a size: they are what a change of the data has anyway.
     to_set &= ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW);
   }
@@ -198,7 +200,9 @@ void Writes::setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const ch
     return refuse(req, error, "setxattr", ino, key, "the replica takes no writes now");
   }
   bool just_made = false;
-  int error = view_of(ino) == View::kData ? settle_for_attributes(node_of(ino), fuse_req_ctx(req)->pid, false, just_made) : EISDIR;
+  int error = view_of(ino) == View::kData
+                  ? settle_for_attributes(node_of(ino), fuse_req_ctx(req)->pid, false, just_made)
+                  : EISDIR;
   if (error == 0 && key == kCas) error = compare_and_set(ino, {value, size}, who);
   if (error == 0 && key == kExpect) {
     std::int32_t version = 0;

@@ -7,10 +7,10 @@
 // regular file NAME becomes DIR/.data under its old number, open handles go on, and DIR is another number. (A type
 // change under one nodeid makes the kernel fail every open handle.)
 //
-// ino = node id * 4 + view; the mount's root directory is FUSE_ROOT_ID (1): the directory half of the tree's root, or of
-// the znode that the path in SOURCE names. Node ids start at 1, so 1 is free otherwise. Node
-// ids are replicated and never reused: the number is the same on every host and after every remount, and the FUSE
-// generation is always 0, because no (ino) ever means a second object.
+// ino = node id * 4 + view; the mount's root directory is FUSE_ROOT_ID (1): the directory half of the tree's root, or
+// of the znode that the path in SOURCE names. Node ids start at 1, so 1 is free otherwise. Node ids are replicated and
+// never reused: the number is the same on every host and after every remount, and the FUSE generation is always 0,
+// because no (ino) ever means a second object.
 #pragma once
 
 #include <cstdint>

@@ -11,8 +11,8 @@
 // needs it.
 //
 // Limbo (filesystem.md section 3): an inode whose name was taken away by somebody else, until the kernel has been
-// told to forget that name. It answers ESTALE to path-like requests, so that the kernel asks again and callers see the truth.
-// After that: `gone` = its last attributes with nlink 0, else the live node.
+// told to forget that name. It answers ESTALE to path-like requests, so that the kernel asks again and callers see the
+// truth. After that: `gone` = its last attributes with nlink 0, else the live node.
 #pragma once
 
 #include <atomic>

@@ -26,7 +26,9 @@ inline bool creates_at_once(const OpenIntent& intent, CreateSuffix suffix) {
 // `written`: something was written through any handle of the inode since the last commit; O_TRUNC alone is not. The
 // first FLUSH of `echo x > f` comes before its WRITE, and every child that inherited a descriptor flushes when it ends:
 // neither may publish half a file.
-inline bool flush_commits(bool written, bool by_opener, bool opener_gone) { return written && (by_opener || opener_gone); }
+inline bool flush_commits(bool written, bool by_opener, bool opener_gone) {
+  return written && (by_opener || opener_gone);
+}
 
 enum class CommitNext : std::uint8_t {
   kDone,

@@ -1,7 +1,7 @@
 // Event loops: one thread each, with posting and timers. Asio stays behind the implementation.
 //
-// Threading: post from any thread; everything posted to one loop runs on its thread, in order. Loop 0 of a replica is the
-// core thread as well. Timers fire on the loop's thread.
+// Threading: post from any thread; everything posted to one loop runs on its thread, in order. Loop 0 of a replica is
+// the core thread as well. Timers fire on the loop's thread.
 #pragma once
 
 #include <chrono>

@@ -38,7 +38,8 @@ Facts facts(Core& core) {
 }
 
 std::string latency_text(const Core::Latency& latency) {
-  const double average = latency.count == 0 ? 0.0 : static_cast<double>(latency.total_us) / 1000.0 / static_cast<double>(latency.count);
+  const double average =
+      latency.count == 0 ? 0.0 : static_cast<double>(latency.total_us) / 1000.0 / static_cast<double>(latency.count);
   return fmt::format("{}/{:.4g}/{}", latency.min_us / 1000, average, latency.max_us / 1000);
 }
 
@@ -83,7 +84,8 @@ std::string mntr(Core& core) {
   const store::Counters writer = core.store().counters();
   std::string text = fmt::format("zk_version\t{}-coord-{}\nzk_server_state\tstandalone\n", kProtocolVersion, kVersion);
   const auto line = [&text](const char* key, auto value) { text += fmt::format("zk_{}\t{}\n", key, value); };
-  const double average = latency.count == 0 ? 0.0 : static_cast<double>(latency.total_us) / 1000.0 / static_cast<double>(latency.count);
+  const double average =
+      latency.count == 0 ? 0.0 : static_cast<double>(latency.total_us) / 1000.0 / static_cast<double>(latency.count);
   text += fmt::format("zk_avg_latency\t{:.4f}\n", average);
   line("max_latency", latency.max_us / 1000);
   line("min_latency", latency.min_us / 1000);
@@ -137,8 +139,9 @@ std::string envi() {
 }  // namespace
 
 bool is_four_letter_word(std::string_view word) {
-  static const std::set<std::string_view> words = {"conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro",
-                                                   "mntr", "ruok", "srst", "srvr", "stat", "stmk", "wchc", "wchp", "wchs"};
+  static const std::set<std::string_view> words = {"conf", "cons", "crst", "dirs", "dump", "envi",
+                                                   "gtmk", "hash", "isro", "mntr", "ruok", "srst",
+                                                   "srvr", "stat", "stmk", "wchc", "wchp", "wchs"};
   return words.contains(word);
 }
 

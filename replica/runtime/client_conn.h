@@ -1,11 +1,11 @@
-// One client connection as the protocol sees it: handshake, frames, requests, replies in the order of the requests, watch
-// events before any reply that could reveal their change (client-protocol.md sections 1, 2, 4).
+// One client connection as the protocol sees it: handshake, frames, requests, replies in the order of the requests,
+// watch events before any reply that could reveal their change (client-protocol.md sections 1, 2, 4).
 //
 // Threading. The stream's callbacks come on the connection's loop; apply results and events come from the core thread
 // while it holds the tree lock exclusively. What both touch is under `mutex_`. Lock order: tree lock, then `mutex_`.
-// A read runs on the connection's loop under the shared tree lock when nothing is queued before it; a read behind a write
-// of the same client runs on the core thread, right after that write was applied, so that replies keep their order and
-// never show a later state than the bytes that follow them.
+// A read runs on the connection's loop under the shared tree lock when nothing is queued before it; a read behind a
+// write of the same client runs on the core thread, right after that write was applied, so that replies keep their
+// order and never show a later state than the bytes that follow them.
 #pragma once
 
 #include <atomic>

@@ -101,9 +101,10 @@ std::int64_t Core::uptime_ms() const { return now_ms() - started_ms_; }
 
 Result<bool, Fault> Core::load() {
   const store::Meta& meta = store_->meta();
-  auto loaded = store_->load_tree([this](NodeId id, std::string_view record) { return tree_.load_node(id, record); },
-                                  [this](SessionId id, std::string_view record) { return tree_.load_session(id, record); },
-                                  [this](std::string_view record) { return tree_.load_counters(record); });
+  auto loaded =
+      store_->load_tree([this](NodeId id, std::string_view record) { return tree_.load_node(id, record); },
+                        [this](SessionId id, std::string_view record) { return tree_.load_session(id, record); },
+                        [this](std::string_view record) { return tree_.load_counters(record); });
   if (!loaded) return loaded;
   if (auto linked = tree_.finish_load(meta.tree_durable); !linked) return linked;
   NobodyListens nobody;
@@ -401,7 +402,8 @@ std::size_t Core::connection_count() const {
 
 bool Core::too_many(const net::Remote& remote) const {
   const std::lock_guard lock(connections_mutex_);
-  if (config_.connections_max > 0 && connections_.size() >= static_cast<std::size_t>(config_.connections_max)) return true;
+  if (config_.connections_max > 0 && connections_.size() >= static_cast<std::size_t>(config_.connections_max))
+    return true;
   if (remote.is_unix || config_.connections_per_ip_max == 0) return false;
   const auto it = per_address_.find(remote.address);
   return it != per_address_.end() && it->second >= config_.connections_per_ip_max;

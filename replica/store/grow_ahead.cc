@@ -32,7 +32,9 @@ Fault fault(const std::string& path, const std::string& what, int error) {
 }  // namespace
 
 void storage_failed(const std::string& what, const std::string& error) {
-  log::error("store", "{}: {}; ending the process, what was acknowledged is safe", what, error);
+  const bool damaged = error.starts_with("MDB_PAGE_NOTFOUND") || error.starts_with("MDB_CORRUPTED");
+  log::error("store", "{}: {}; ending the process, {}", what, error,
+             damaged ? "the file is damaged: restore the directory from a backup" : "what was acknowledged is safe");
   std::abort();
 }
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "common/base/log.h"
 #include "replica/store/schema.h"
 
 namespace coord::store {
@@ -9,6 +10,14 @@ namespace coord::store {
 namespace {
 // Ours, and tools that look in from outside.
 constexpr unsigned kMaxReaders = 64;
+
+// LMDB found what cannot be, such as a damaged list of free pages; it aborts when this returns.
+void assertion_failed(MDB_env* env, const char* text) {
+  const char* path = nullptr;
+  mdb_env_get_path(env, &path);
+  log::error("store", "data directory {}: {} is damaged ({}); ending the process, restore the directory from a backup",
+             path == nullptr ? "" : path, schema::kDataFile, text);
+}
 }  // namespace
 
 std::string lmdb_text(int code) { return mdb_strerror(code); }
@@ -22,6 +31,7 @@ void Env::close() {
 
 int Env::open(const std::string& directory, std::uint64_t map_bytes, unsigned flags) {
   int rc = mdb_env_create(&env_);
+  if (rc == 0) rc = mdb_env_set_assert(env_, assertion_failed);
   if (rc == 0) rc = mdb_env_set_maxdbs(env_, schema::kDatabases);
   if (rc == 0) rc = mdb_env_set_maxreaders(env_, kMaxReaders);
   if (rc == 0) rc = mdb_env_set_mapsize(env_, map_bytes);

@@ -54,8 +54,8 @@ struct FoldRecord {
   std::string counters;
 };
 
-// One atomic, durable step. Applied in this order: truncate, append, epochs, commit hint, fold. Purging happens in small
-// slices inside batches, by the store's own limits, never above min(commit_hint, tree_durable).
+// One atomic, durable step. Applied in this order: truncate, append, epochs, commit hint, fold. Purging happens in
+// small slices inside batches, by the store's own limits, never above min(commit_hint, tree_durable).
 struct Batch {
   std::uint64_t id = 0;  // ascending; reported when durable
   std::optional<Zxid> truncate_after;

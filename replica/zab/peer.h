@@ -1,5 +1,6 @@
-// The ZAB core of one replica: a deterministic state machine. Events in; actions out. No sockets, threads, clocks, files,
-// randomness or logging of its own: time and seed are arguments, and the same events give the same actions. One thread.
+// The ZAB core of one replica: a deterministic state machine. Events in; actions out. No sockets, threads, clocks,
+// files, randomness or logging of its own: time and seed are arguments, and the same events give the same actions. One
+// thread.
 //
 // THE PROMISE OF ORDER. Actions of one step are carried out in order. A Persist action is given to the store; nothing
 // that depends on it happens before the event Persisted with its id (or a later one) has been stepped: the core itself

@@ -49,7 +49,8 @@ Address resolve(const std::string& server) {
   const int error = getaddrinfo(server.substr(0, colon).c_str(), server.substr(colon + 1).c_str(), &hints, &found);
   if (error != 0) die("cannot resolve " + server + ": " + gai_strerror(error));
   Address address;
-  std::copy_n(reinterpret_cast<const char*>(found->ai_addr), found->ai_addrlen, reinterpret_cast<char*>(&address.storage));
+  std::copy_n(reinterpret_cast<const char*>(found->ai_addr), found->ai_addrlen,
+              reinterpret_cast<char*>(&address.storage));
   address.size = found->ai_addrlen;
   freeaddrinfo(found);
   return address;
@@ -187,14 +188,17 @@ struct Options {
 double us(Clock::duration d) { return std::chrono::duration<double, std::micro>(d).count(); }
 
 double quantile(std::vector<double>& sorted, double q) {
-  return sorted.empty() ? 0 : sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(q * static_cast<double>(sorted.size())))];
+  return sorted.empty()
+             ? 0
+             : sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(q * static_cast<double>(sorted.size())))];
 }
 
 void print_latency(const char* name, std::vector<double> samples, double seconds) {
   std::sort(samples.begin(), samples.end());
-  std::printf("{\"run\":\"%s\",\"ops\":%zu,\"per_s\":%.0f,\"p50_us\":%.0f,\"p90_us\":%.0f,\"p99_us\":%.0f,\"max_us\":%.0f}\n",
-              name, samples.size(), static_cast<double>(samples.size()) / seconds, quantile(samples, 0.5),
-              quantile(samples, 0.9), quantile(samples, 0.99), samples.empty() ? 0 : samples.back());
+  std::printf(
+      "{\"run\":\"%s\",\"ops\":%zu,\"per_s\":%.0f,\"p50_us\":%.0f,\"p90_us\":%.0f,\"p99_us\":%.0f,\"max_us\":%.0f}\n",
+      name, samples.size(), static_cast<double>(samples.size()) / seconds, quantile(samples, 0.5),
+      quantile(samples, 0.9), quantile(samples, 0.99), samples.empty() ? 0 : samples.back());
 }
 
 std::vector<std::string> make_nodes(Connection& conn, const Options& options, const std::string& data) {
@@ -337,7 +341,8 @@ int sessions(const Options& options) {
   std::vector<std::unique_ptr<Connection>> open;
   for (std::size_t n = 0; n < options.ops; ++n) open.push_back(std::make_unique<Connection>(address));
   const double seconds = us(Clock::now() - begin) / 1e6;
-  std::printf("{\"run\":\"sessions\",\"ops\":%zu,\"per_s\":%.0f}\n", options.ops, static_cast<double>(options.ops) / seconds);
+  std::printf("{\"run\":\"sessions\",\"ops\":%zu,\"per_s\":%.0f}\n", options.ops,
+              static_cast<double>(options.ops) / seconds);
   return 0;
 }
 

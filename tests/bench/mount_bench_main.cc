@@ -91,8 +91,8 @@ void compare(const std::string& mount, const std::string& other, double seconds)
     std::sort(here.begin(), here.end());
     std::sort(there.begin(), there.end());
     std::sort(ratio.begin(), ratio.end());
-    std::printf("{\"run\":\"%s\",\"mount_per_s\":%.0f,\"other_per_s\":%.0f,\"ratio\":%.3f}\n", row.name, here[1], there[1],
-                ratio[1]);
+    std::printf("{\"run\":\"%s\",\"mount_per_s\":%.0f,\"other_per_s\":%.0f,\"ratio\":%.3f}\n", row.name, here[1],
+                there[1], ratio[1]);
     std::fflush(stdout);
   }
 }
@@ -128,9 +128,11 @@ void events(const std::string& mount, const std::string& server, const std::stri
     if (::read(watch, buffer, sizeof buffer) < 0) die("read inotify");
   }
   std::sort(samples.begin(), samples.end());
-  const auto at = [&](double q) { return samples[static_cast<std::size_t>(q * static_cast<double>(samples.size() - 1))]; };
-  std::printf("{\"run\":\"answer_to_inotify\",\"ops\":%d,\"p50_us\":%.0f,\"p99_us\":%.0f,\"max_us\":%.0f}\n", count, at(0.5),
-              at(0.99), samples.back());
+  const auto at = [&](double q) {
+    return samples[static_cast<std::size_t>(q * static_cast<double>(samples.size() - 1))];
+  };
+  std::printf("{\"run\":\"answer_to_inotify\",\"ops\":%d,\"p50_us\":%.0f,\"p99_us\":%.0f,\"max_us\":%.0f}\n", count,
+              at(0.5), at(0.99), samples.back());
   client->close(std::chrono::seconds(1));
 }
 

@@ -112,7 +112,8 @@ def test_units_are_understood(t):
 def test_mount_service_has_no_mount_namespace(t):
     text = open(os.path.join(SYSTEMD, "coordfs@.service")).read()
     for key in ("ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ReadWritePaths",
-                "ProtectKernelTunables", "ProtectControlGroups", "PrivateMounts", "RootDirectory", "NoExecPaths", "MountFlags"):
+                "ProtectKernelTunables", "ProtectControlGroups", "PrivateMounts", "RootDirectory", "NoExecPaths",
+                "MountFlags"):
         check(not re.search(r"^%s=" % key, text, re.M), "%s would hide the mount from the host" % key)
 
 

@@ -1,5 +1,5 @@
-// The counter of an epoch runs out while clients write: connections that are refused may end, but every session goes on,
-// what was acknowledged stays, and nothing behind a refused write is carried out.
+// The counter of an epoch runs out while clients write: connections that are refused may end, but every session goes
+// on, what was acknowledged stays, and nothing behind a refused write is carried out.
 #include <atomic>
 #include <thread>
 #include <vector>

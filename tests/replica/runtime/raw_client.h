@@ -128,7 +128,8 @@ class Conn {
     return put(Op::kGetData, [&](wire::Writer& w) { w.buffer(path), w.boolean(watch); });
   }
   std::int32_t create(const std::string& path, const std::string& data, std::int32_t flags = 0) {
-    return put(Op::kCreate, [&](wire::Writer& w) { w.buffer(path), w.buffer(data), write(w, open_acl()), w.i32(flags); });
+    return put(Op::kCreate,
+               [&](wire::Writer& w) { w.buffer(path), w.buffer(data), write(w, open_acl()), w.i32(flags); });
   }
   void flush() {
     std::size_t at = 0;

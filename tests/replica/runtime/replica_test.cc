@@ -1,5 +1,5 @@
-// A whole replica in this process, several I/O threads, raw frames over loopback: the threaded shells, for ThreadSanitizer
-// above all. What the protocol says in detail is tested in tests/e2e and tests/replica/tree.
+// A whole replica in this process, several I/O threads, raw frames over loopback: the threaded shells, for
+// ThreadSanitizer above all. What the protocol says in detail is tested in tests/e2e and tests/replica/tree.
 #include <map>
 #include <thread>
 
@@ -142,8 +142,8 @@ TEST(Replica, ASecondConnectionOfASessionEndsTheFirst) {
   EXPECT_TRUE(first.closed_by_peer());
 }
 
-// The answer to the ConnectRequest meets a socket that is gone: its failure comes between the answer and what would have
-// been read next.
+// The answer to the ConnectRequest meets a socket that is gone: its failure comes between the answer and what would
+// have been read next.
 TEST(Replica, AClientMayLeaveBeforeTheAnswer) {
   Server server(2);
   for (int n = 0; n < 200; ++n) {
