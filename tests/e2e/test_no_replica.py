@@ -30,6 +30,8 @@ def cut_off(t):
     shows(m.p("seen"), b"seen")
     os.stat(m.p("dir"))
     r.kill9()
+    # Until its end of the connection says so, the mount cannot know, and an open may pass.
+    until(lambda: "replica away" in m.log_text(), 5, "the mount knows that the replica is away")
     return r, m
 
 
