@@ -285,7 +285,10 @@ void Writes::write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t 
                                     : handle.edits.write(static_cast<std::uint64_t>(off), bytes)) {
       note_write(handle);
     } else {
-      error = EFBIG;
+      // What does not fit is not saved in part: the committed data stays, also after an O_TRUNC.
+      error = handle.error = EFBIG;
+      handle.edits.take();
+      handle.touched = handle.wrote = false;
       why = "longer than the data of a node may be";
     }
   }

@@ -15,17 +15,19 @@ ROUNDS = count(2, 50)
 LAYERS_MAX = 1 if tuple(int(n) for n in re.findall(r"\d+", os.uname().release)[:2]) >= (6, 5) else 2
 
 
+def open_files(pid):
+    """What a process holds open now; it opens and closes others meanwhile."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for fd in os.listdir("/proc/%d/fd" % pid):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink("/proc/%d/fd/%s" % (pid, fd)))
+    return found
+
+
 def fuse_daemons(mount):
     """The processes of the family that hold /dev/fuse and are not the guardian."""
-    found = []
-    for pid in descendants(mount.pid):
-        try:
-            held = {os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)}
-        except OSError:
-            continue
-        if "/dev/fuse" in held:
-            found.append(pid)
-    return found
+    return [pid for pid in descendants(mount.pid) if "/dev/fuse" in open_files(pid)]
 
 
 class Users:
@@ -81,12 +83,13 @@ def disturb(t, action, what):
         check(victims, "a daemon that holds /dev/fuse, below the guardian", m.family())
         begin = time.monotonic()
         action(victims)
+        # A signal takes effect a moment later: until then the old daemon still answers.
+        until(lambda: not any(alive(p) for p in victims), 25, "%s: the old daemon is gone" % what)
         # Callers get an error within seconds: no user process stays where it cannot be killed.
         until(lambda: touch(m.p("f")), 25, "round %d, %s: the mount comes back" % (round_, what))
         took = time.monotonic() - begin
         check(took < 20, "%s: the mount was away for %.1f s" % (what, took))
         until(lambda: not users.in_d_state(), 10, "no user in D state")
-        check(not any(alive(p) for p in victims), "the old daemon is gone", victims)
         until(lambda: not [p for p in family - {m.pid} if alive(p)], 5, "the old daemon's helpers are gone")
         for process in users.processes.values():
             process.kill()

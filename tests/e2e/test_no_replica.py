@@ -115,6 +115,7 @@ def test_open_handle_over_the_outage(t):
     r = t.replica()
     m = t.mount(r)
     zk.Raw(r).create("/f", b"old")
+    shows(m.p("f"), b"old")
     fd = os.open(m.p("f"), os.O_WRONLY | os.O_TRUNC)
     os.write(fd, b"new")
     r.kill9()
