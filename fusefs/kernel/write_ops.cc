@@ -261,18 +261,28 @@ void Writes::note_write(Handle& handle) {
   handle.mtime_ns = now_ns();
 }
 
+// A write of this handle is refused with `error`, for a while. A save that began with O_TRUNC is then not whole: its
+// close, or its RELEASE, would put what there is of it, or nothing, in place of the old content, should writes pass
+// again by then. So it ends here, like a commit that failed. True: that is so. The file's mutex is held.
+bool Writes::spoil_save(Handle& handle, std::size_t committed, int error) {
+  if (!handle.edits.replaces_all() || (!handle.wrote && committed == 0)) return false;
+  handle.error = error;
+  handle.edits.take();
+  handle.touched = false;
+  handle.wrote = false;
+  return true;
+}
+
 void Writes::write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t size, off_t off, fuse_file_info* fi) {
   Handle& handle = handle_of(fi);
   if (answer_replay(req, replay_of(req, replay::FsCall::kOtherChange, ino))) return;
   if (handle.replay || !handle.intent.write) return refuse(req, EBADF, "write", ino, {}, "not open for writing");
-  if (const int error = refuse_early(Millis{0})) {
-    return refuse(req, error, "write", ino, {}, "the replica takes no writes now");
-  }
   File& file = *handle.file;  // up to the reply: then RELEASE may free both
   const std::size_t committed = committed_size(file);
   bool first = false;
-  int error = 0;
-  std::string_view why;
+  bool spoilt = false;
+  int error = refuse_early(Millis{0});
+  std::string_view why = "the replica takes no writes now";
   {
     const std::lock_guard lock(file.mutex);
     first = !file.pending(handle);
@@ -280,7 +290,9 @@ void Writes::write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t 
     const std::string_view bytes(buf, size);
     if (file.fenced || handle.error != 0) {
       error = file.fenced ? ESTALE : handle.error;
-      why = file.fenced ? "the session is lost" : "an earlier commit failed";
+      why = file.fenced ? "the session is lost" : "an earlier write or commit failed";
+    } else if (error != 0) {
+      spoilt = spoil_save(handle, committed, error);
     } else if (handle.intent.append ? handle.edits.append(bytes, base)
                                     : handle.edits.write(static_cast<std::uint64_t>(off), bytes)) {
       note_write(handle);
@@ -290,10 +302,11 @@ void Writes::write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t 
       handle.edits.take();
       handle.touched = handle.wrote = false;
       why = "longer than the data of a node may be";
+      spoilt = true;
     }
   }
+  if (spoilt || (error == 0 && first)) mount_.coherence().invalidate_attributes(file.id);
   if (error != 0) return refuse(req, error, "write", ino, {}, why);
-  if (first) mount_.coherence().invalidate_attributes(file.id);
   fuse_reply_write(req, size);
 }
 

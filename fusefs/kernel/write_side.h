@@ -91,6 +91,7 @@ class Writes final : public WriteSide {
   int repin(Handle& handle, Deadline deadline);
   std::size_t committed_size(const File& file);
   static void note_write(Handle& handle);
+  static bool spoil_save(Handle& handle, std::size_t committed, int error);
   void end_ephemeral(NodeId node, int attempt);
 
   // --- commits (commit.cc)
