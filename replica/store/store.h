@@ -34,13 +34,17 @@ struct LogEntry {
 struct Epochs {
   std::uint32_t accepted = 0;  // highest epoch promised; kept twice
   std::uint32_t current = 0;   // last epoch whose history was adopted
+  Sid accepted_from;           // who was promised `accepted`; 0: unknown
 };
 
 struct Meta {
-  std::string cluster_id;  // 32 hex digits, made when the directory is first used
-  std::string secret;      // 32 random bytes of the ensemble: key of the session passwords
+  std::string directory_id;  // 16 random bytes, made when the directory is first used: tells a disk that was lost
+  std::string cluster_id;    // 32 hex digits, adopted with the first history; empty before
+  std::string secret;        // 32 random bytes of the ensemble: key of the session passwords; comes with cluster_id
+  bool damaged = false;      // log and tree were emptied because something in them was broken (LmdbOptions::salvage)
   Sid sid;
   Epochs epochs;
+  std::vector<Zxid> epoch_ends;  // the last zxid of each epoch in the log above log_floor, ascending
   Zxid tree_durable;   // the fold in the store
   Zxid commit_hint;    // everything up to here was committed (may lag)
   Zxid log_floor;      // the log holds everything above this; purged below
@@ -54,10 +58,21 @@ struct FoldRecord {
   std::string counters;
 };
 
-// One atomic, durable step. Applied in this order: truncate, append, epochs, commit hint, fold. Purging happens in
-// small slices inside batches, by the store's own limits, never above min(commit_hint, tree_durable).
+struct Identity {
+  std::string cluster_id;
+  std::string secret;
+};
+
+// One atomic, durable step. Applied in this order: install_snapshot, truncate, append, epochs, identity, commit hint,
+// fold. Purging happens in small slices inside batches, by the store's own limits, never above min(commit_hint,
+// tree_durable), nor above what an open SnapshotSource needs.
 struct Batch {
   std::uint64_t id = 0;  // ascending; reported when durable
+  // The staged snapshot becomes the tree; the log is emptied; tree_durable, commit_hint, log_floor and last_logged are
+  // its zxid. A fold of the same batch or a later one continues from there.
+  bool install_snapshot = false;
+  std::optional<Identity> identity;
+  bool repaired = false;  // meta.damaged is over
   std::optional<Zxid> truncate_after;
   std::vector<LogEntry> append;
   std::optional<Epochs> epochs;
@@ -80,6 +95,16 @@ struct Counters {
   std::uint64_t commit_ns_max = 0;
 };
 
+// A consistent copy of the durable tree for another replica, made while writes go on. Any one thread at a time.
+class SnapshotSource {
+ public:
+  virtual ~SnapshotSource() = default;  // until then the log above zxid() is not purged
+  virtual Zxid zxid() const = 0;
+  virtual std::uint64_t bytes() const = 0;  // about
+  // The next piece, about `max_bytes`; empty: that was all, and the read transaction is over. Fault: a broken record.
+  virtual Result<std::string, Fault> next(std::size_t max_bytes) = 0;
+};
+
 class Store {
  public:
   virtual ~Store() = default;  // waits for what was submitted
@@ -91,8 +116,25 @@ class Store {
   using OnSession = std::function<Result<bool, Fault>(SessionId, std::string_view)>;
   using OnCounters = std::function<Result<bool, Fault>(std::string_view)>;
   virtual Result<bool, Fault> load_tree(const OnNode&, const OnSession&, const OnCounters&) = 0;
+  // Also after an install_snapshot has become durable, on any thread, while no fold is being submitted.
   // The log above `after`, ascending, checksum and chain checked.
   virtual Result<bool, Fault> read_log(Zxid after, const std::function<void(LogEntry)>& on_entry) = 0;
+  // Some of the durable log in (after, up_to], at least one entry and about `max_bytes`, for a learner; empty when it
+  // begins above after + 1 (purged). `done` is called on a thread of the store's, never inside this call. A broken
+  // record there ends the process (the next start salvages).
+  virtual void read_log_later(Zxid after, Zxid up_to, std::size_t max_bytes,
+                              std::function<void(std::vector<LogEntry>)> done) = 0;
+
+  // --- snapshots
+  virtual std::unique_ptr<SnapshotSource> open_snapshot() = 0;  // any thread
+  // The receiving side, on the submitting thread, in order with submit: pieces as SnapshotSource::next gave them are
+  // written beside the present state; end verifies (record checksums, count, digest in the last piece) and makes them
+  // durable; `staged` is called on the writer thread with the zxid, or 0 if it was damaged. Nothing is visible before
+  // Batch::install_snapshot. begin drops what an earlier one left; so does a restart.
+  virtual void snapshot_begin(Zxid zxid) = 0;
+  virtual void snapshot_piece(std::string bytes) = 0;
+  virtual void snapshot_end(std::function<void(Zxid)> staged) = 0;
+  virtual void snapshot_drop() = 0;
 
   // Queues a batch. The writer may commit several queued batches as one transaction. `on_durable` (set once, before the
   // first submit) is called on the writer thread with the id of the last batch that is now durable.
@@ -107,11 +149,15 @@ class Store {
 struct LmdbOptions {
   std::string directory;                  // created, 0700, if it does not exist; its parent must
   Sid sid{1};
-  std::string cluster_id;                 // empty: take the directory's, or make one
+  std::string cluster_id;                 // not empty: must be the directory's, if it has one (else a Fault)
+  // A damaged log or tree is emptied, keeping epochs and identity, and Meta::damaged is set, instead of a Fault: for a
+  // member of an ensemble, which gets everything from the others. Damaged epochs or identity are a Fault always.
+  bool salvage = false;
   std::uint64_t map_bytes = 256ULL << 30;  // address space
   std::uint64_t grow_bytes = 32ULL << 20;  // step in which the file is written ahead, off the commit path
   std::uint64_t log_keep_bytes = 64ULL << 20;  // purge the log above this
   std::uint64_t log_keep_entries = 100'000;    // or above this, whichever comes first
+  std::uint64_t log_keep_ms = 0;               // but nothing younger than this, up to 8 times log_keep_bytes; 0: no such rule
 };
 
 // Opens or creates. Faults, each naming the directory and the remedy, nothing changed: not a directory or not writable,
