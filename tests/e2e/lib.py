@@ -380,6 +380,8 @@ class Daemon:
 class Replica(Daemon):
     """One coordd. `config`: zoo.cfg keys (then --config is used); without it the quick start command line."""
 
+    host = "127.0.0.1"
+
     def __init__(self, context, config=None, env=None, data_dir=None, port=None):
         super().__init__(context, "coordd", env)
         self.port = port or free_port()
@@ -390,7 +392,7 @@ class Replica(Daemon):
 
     @property
     def address(self):
-        return "127.0.0.1:%d" % self.port
+        return "%s:%d" % (self.host, self.port)
 
     @property
     def source(self):
@@ -400,7 +402,7 @@ class Replica(Daemon):
         if self.config is None:
             return [program("coordd"), "--data-dir", self.data_dir, "--client-port", str(self.port),
                     "--socket", self.socket]
-        keys = {"dataDir": self.data_dir, "clientPort": self.port, "clientPortAddress": "127.0.0.1",
+        keys = {"dataDir": self.data_dir, "clientPort": self.port, "clientPortAddress": self.host,
                 "coord.socket": self.socket, "tickTime": 2000}
         keys.update(self.config)
         text = "".join("%s=%s\n" % (k, v) for k, v in keys.items() if v is not None)
@@ -414,7 +416,7 @@ class Replica(Daemon):
 
     def four(self, word, seconds=5):
         """A four-letter word; all bytes until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as s:
+        with socket.create_connection((self.host, self.port), timeout=seconds) as s:
             s.sendall(word if isinstance(word, bytes) else word.encode())
             got = b""
             while True:

@@ -157,7 +157,7 @@ class Raw:
             self.sock.settimeout(seconds)
             self.sock.connect(replica.socket)
         else:
-            self.sock = socket.create_connection(address or ("127.0.0.1", replica.port), timeout=seconds)
+            self.sock = socket.create_connection(address or (replica.host, replica.port), timeout=seconds)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.xid = 0
         self.early = []  # events that arrived before somebody asked
