@@ -1,0 +1,47 @@
+// Deliberate faults of the implementation, one at a time, to see that the simulator finds each: switches in the
+// simulated shells (disk, driver), and, in the library replica_zab_mutants, in the core itself (replica/zab/mutation.h).
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace coord::sim {
+
+enum class Mutant {
+  kNone,
+  // the disk
+  kFsyncSkipped,         // pages are reported durable from the page cache, and so is the root
+  kRootBeforePages,      // the first of the two barriers is missing
+  kRootNotAwaited,       // reported durable when the pages are, before the root is written
+  kTruncationLost,       // TRUNC is not carried out
+  kSnapshotInPieces,     // the staged snapshot, the entries behind it and the epoch become durable one by one
+  // the driver
+  kAckBeforeSync,        // Persisted is reported on submission
+  kEpochBeforeData,      // currentEpoch is written in a transaction of its own, before the entries
+  kEpochAfterData,       // ... and behind them
+  kPromiseNotPersisted,  // acceptedEpoch is kept in memory
+  kApplyUncommitted,     // entries are applied as they are appended
+  kReplyAtProposal,      // the client is answered when its write has been proposed
+  kHintAhead,            // the commit hint is the end of the log
+  kDiffWithHole,         // ReadLog leaves an entry out
+  kDiffFromMemory,       // ReadLog answers with what this process has appended since, durable or not
+  kSnapshotOfMemory,     // a snapshot is labelled with a later zxid than its content
+  kDirectoryIdKept,      // a lost disk comes back under its old directory id
+  kDamageForgotten,      // a salvaged store says that it is whole
+  kPurgeUnapplied,       // the log is purged above the durable tree
+  kStalePersisted,       // Persisted is reported for batches of the process before
+  kPassedAcrossRoles,    // messages of a closed link are still handed to the core
+  // the core, see replica/zab/mutation.h
+  kCore,
+};
+
+struct MutantName {
+  std::string name;
+  Mutant mutant;
+  int core = 0;  // zab::Mutation
+};
+const std::vector<MutantName>& all_mutants();
+// nullptr: there is none of this name.
+const MutantName* find_mutant(const std::string& name);
+
+}  // namespace coord::sim
