@@ -31,7 +31,7 @@ zab::LogEntry entry(std::uint32_t counter) {
 }
 
 void run(Scheduler& scheduler) {
-  while (scheduler.run_one(10'000'000'000)) {
+  while (scheduler.run_one(scheduler.now_us() + 10'000'000)) {
   }
 }
 

@@ -43,7 +43,7 @@ Outcome run_part(const RunOptions& run, int faults, std::uint64_t part, std::uin
   scope.faults = faults;
   scope.part = part;
   scope.parts = parts;
-  const SmallResult result = explore(scope, run.mutant, run.core_mutation);
+  const SmallResult result = explore(scope, run.mutant);
   Outcome outcome;
   outcome.good = result.violation.empty();
   outcome.violation = result.violation;
@@ -89,11 +89,11 @@ int main(int argc, char** argv) {
       return 2;
     }
     run.mutant = found->mutant;
-    run.core_mutation = found->core;
+    activate(*found);
     suffix = " --mutant " + mutant_name;
   }
   if (!faults.empty()) {
-    const SmallRun result = run_small(parse_placed(faults), run.mutant, run.core_mutation, trace);
+    const SmallRun result = run_small(parse_placed(faults), run.mutant, trace);
     std::printf("%zu moments; %s\n", result.moments, result.violation.empty() ? "good" : result.violation.c_str());
     return result.violation.empty() ? 0 : 1;
   }

@@ -20,8 +20,38 @@ const std::vector<MutantName>& all_mutants() {
       {"directory_id_kept", Mutant::kDirectoryIdKept},
       {"damage_forgotten", Mutant::kDamageForgotten},
       {"purge_unapplied", Mutant::kPurgeUnapplied},
+      {"messages_after_close", Mutant::kMessagesAfterClose},
+#ifdef COORD_MUTANTS
+      {"quorum_minus_one", Mutant::kCore, zab::Mutation::kQuorumMinusOne},
+      {"observer_counted", Mutant::kCore, zab::Mutation::kObserverCounted},
+      {"unenrolled_counted", Mutant::kCore, zab::Mutation::kUnenrolledCounted},
+      {"damaged_counted", Mutant::kCore, zab::Mutation::kDamagedCounted},
+      {"old_epoch_acks_counted", Mutant::kCore, zab::Mutation::kOldEpochAcksCounted},
+      {"newleader_ack_before_persist", Mutant::kCore, zab::Mutation::kNewLeaderAckBeforePersist},
+      {"uptodate_before_quorum", Mutant::kCore, zab::Mutation::kUpToDateBeforeQuorum},
+      {"leader_check_off", Mutant::kCore, zab::Mutation::kLeaderCheckOff},
+      {"vote_by_zxid_only", Mutant::kCore, zab::Mutation::kVoteByZxidOnly},
+      {"gap_accepted", Mutant::kCore, zab::Mutation::kGapAccepted},
+      {"truncation_skipped", Mutant::kCore, zab::Mutation::kTruncationSkipped},
+      {"truncate_below_delivered", Mutant::kCore, zab::Mutation::kTruncateBelowDelivered},
+      {"promise_twice", Mutant::kCore, zab::Mutation::kPromiseTwice},
+      {"confirmed_without_pongs", Mutant::kCore, zab::Mutation::kConfirmedWithoutPongs},
+      {"leaderinfo_before_persist", Mutant::kCore, zab::Mutation::kLeaderInfoBeforePersist},
+      {"stranded_counts", Mutant::kCore, zab::Mutation::kStrandedCounts},
+      {"better_history_ignored", Mutant::kCore, zab::Mutation::kBetterHistoryIgnored},
+      {"leader_ack_undurable", Mutant::kCore, zab::Mutation::kLeaderAckUndurable},
+      {"epoch_not_raised", Mutant::kCore, zab::Mutation::kEpochNotRaised},
+#endif
   };
   return mutants;
+}
+
+void activate(const MutantName& mutant) {
+#ifdef COORD_MUTANTS
+  zab::active_mutation = mutant.core;
+#else
+  static_cast<void>(mutant);
+#endif
 }
 
 const MutantName* find_mutant(const std::string& name) {

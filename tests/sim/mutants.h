@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "replica/zab/mutation.h"
+
 namespace coord::sim {
 
 enum class Mutant {
@@ -18,19 +20,16 @@ enum class Mutant {
   // the driver
   kAckBeforeSync,        // Persisted is reported on submission
   kEpochBeforeData,      // currentEpoch is written in a transaction of its own, before the entries
-  kEpochAfterData,       // ... and behind them
   kPromiseNotPersisted,  // acceptedEpoch is kept in memory
   kApplyUncommitted,     // entries are applied as they are appended
   kReplyAtProposal,      // the client is answered when its write has been proposed
   kHintAhead,            // the commit hint is the end of the log
   kDiffWithHole,         // ReadLog leaves an entry out
-  kDiffFromMemory,       // ReadLog answers with what this process has appended since, durable or not
   kSnapshotOfMemory,     // a snapshot is labelled with a later zxid than its content
   kDirectoryIdKept,      // a lost disk comes back under its old directory id
   kDamageForgotten,      // a salvaged store says that it is whole
   kPurgeUnapplied,       // the log is purged above the durable tree
-  kStalePersisted,       // Persisted is reported for batches of the process before
-  kPassedAcrossRoles,    // messages of a closed link are still handed to the core
+  kMessagesAfterClose,   // messages of a closed link are still handed to the core
   // the core, see replica/zab/mutation.h
   kCore,
 };
@@ -38,9 +37,11 @@ enum class Mutant {
 struct MutantName {
   std::string name;
   Mutant mutant;
-  int core = 0;  // zab::Mutation
+  zab::Mutation core = zab::Mutation::kNone;
 };
 const std::vector<MutantName>& all_mutants();
+// From now on, in this process. The core's need a build with COORD_MUTANTS.
+void activate(const MutantName& mutant);
 // nullptr: there is none of this name.
 const MutantName* find_mutant(const std::string& name);
 

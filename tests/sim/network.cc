@@ -196,7 +196,7 @@ bool Network::hand_over(const Ref& c, int side, Item item) {
   ++delivered_;
   user_.enter(to.sid, [this, c, side, message = std::move(item.message)]() mutable {
     End& end = c->ends[static_cast<std::size_t>(side)];
-    if (!end.up && mutant_ != Mutant::kPassedAcrossRoles) return;
+    if (!end.up && mutant_ != Mutant::kMessagesAfterClose) return;
     user_.received(end.sid, end.link, std::move(message));
   });
   return true;

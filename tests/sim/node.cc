@@ -230,7 +230,7 @@ void Node::act(const zab::Persist& persist) {
   const bool apart = persist.current_epoch && !ops.empty();
   if (apart && mutant_ == Mutant::kEpochBeforeData) {
     disk_.submit({p.last_persist, std::move(epochs)});
-  } else if (apart && (mutant_ == Mutant::kEpochAfterData || mutant_ == Mutant::kSnapshotInPieces)) {
+  } else if (apart && mutant_ == Mutant::kSnapshotInPieces) {
     disk_.submit({p.last_persist, std::move(ops)});
     ops = std::move(epochs);
   } else {
@@ -263,11 +263,6 @@ void Node::act(const zab::ReadLog& read) {
     }
   }
   if (mutant_ == Mutant::kDiffWithHole && entries.size() > 2) entries.erase(entries.begin() + 1);
-  if (mutant_ == Mutant::kDiffFromMemory) {
-    for (const zab::LogEntry& entry : process_->pending) {
-      if (entry.zxid > read.up_to && (entries.empty() || entry.previous == entries.back().zxid)) entries.push_back(entry);
-    }
-  }
   later(random_.between(50, 2000), [this, number = read.number, entries = std::move(entries)] {
     step(zab::LogRead{number, entries});
   });

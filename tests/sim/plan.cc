@@ -248,7 +248,6 @@ WorldOptions draw(const RunOptions& run) {
   WorldOptions options;
   options.seed = run.seed;
   options.mutant = run.mutant;
-  options.core_mutation = run.core_mutation;
   options.trace = run.trace;
   const std::uint64_t size = random.below(20);
   options.voters = size < 12 ? 3 : size < 18 ? 5 : size < 19 ? 4 : 2;

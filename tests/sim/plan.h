@@ -24,7 +24,6 @@ struct Outcome {
 struct RunOptions {
   std::uint64_t seed = 1;
   Mutant mutant = Mutant::kNone;
-  int core_mutation = 0;
   bool trace = false;
 };
 

@@ -91,8 +91,8 @@ class Run {
   World world_;
 };
 
-void descend(const SmallScope& scope, std::vector<Placed>& faults, Mutant mutant, int core, SmallResult& result) {
-  const SmallRun run = run_small(faults, mutant, core);
+void descend(const SmallScope& scope, std::vector<Placed>& faults, Mutant mutant, SmallResult& result) {
+  const SmallRun run = run_small(faults, mutant);
   ++result.runs;
   if (!run.violation.empty()) {
     result.violation = run.violation + "; replay: coord-sim --faults " + spell(faults) + " --trace";
@@ -106,7 +106,7 @@ void descend(const SmallScope& scope, std::vector<Placed>& faults, Mutant mutant
     if (depth == 0 && moment % scope.parts != scope.part) continue;
     for (int kind = 1; kind <= kPlacedKinds && result.violation.empty(); ++kind) {
       faults.push_back({moment, kind});
-      descend(scope, faults, mutant, core, result);
+      descend(scope, faults, mutant, result);
       faults.pop_back();
     }
   }
@@ -114,22 +114,21 @@ void descend(const SmallScope& scope, std::vector<Placed>& faults, Mutant mutant
 
 }  // namespace
 
-SmallRun run_small(const std::vector<Placed>& faults, Mutant mutant, int core_mutation, bool trace) {
+SmallRun run_small(const std::vector<Placed>& faults, Mutant mutant, bool trace) {
   const std::string text = spell(faults);
   std::strncpy(running, text.c_str(), sizeof running - 1);
   ::signal(SIGABRT, say_running);
   WorldOptions options;
   options.fixed = true;
   options.mutant = mutant;
-  options.core_mutation = core_mutation;
   options.trace = trace;
   return Run(faults, options).go();
 }
 
-SmallResult explore(const SmallScope& scope, Mutant mutant, int core_mutation) {
+SmallResult explore(const SmallScope& scope, Mutant mutant) {
   SmallResult result;
   std::vector<Placed> faults;
-  descend(scope, faults, mutant, core_mutation, result);
+  descend(scope, faults, mutant, result);
   return result;
 }
 

@@ -24,7 +24,7 @@ struct SmallRun {
   std::size_t moments = 0;  // that there were
   std::string violation;    // empty: good
 };
-SmallRun run_small(const std::vector<Placed>& faults, Mutant mutant = Mutant::kNone, int core_mutation = 0,
+SmallRun run_small(const std::vector<Placed>& faults, Mutant mutant = Mutant::kNone,
                    bool trace = false);
 
 struct SmallScope {
@@ -37,7 +37,7 @@ struct SmallResult {
   std::size_t runs = 0;
   std::string violation;  // with the faults that show it, for --faults
 };
-SmallResult explore(const SmallScope& scope, Mutant mutant = Mutant::kNone, int core_mutation = 0);
+SmallResult explore(const SmallScope& scope, Mutant mutant = Mutant::kNone);
 
 std::string spell(const std::vector<Placed>& faults);                 // "12:1,30:2"
 std::vector<Placed> parse_placed(const std::string& text);

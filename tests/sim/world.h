@@ -23,7 +23,6 @@ struct WorldOptions {
   int voters = 3;
   int observers = 0;
   Mutant mutant = Mutant::kNone;
-  int core_mutation = 0;          // zab::Mutation
   bool trace = false;             // print every event
   bool fixed = false;             // no randomness in delays, for scripted and exhaustive runs
   std::size_t log_keep = 1000;
