@@ -47,6 +47,18 @@ struct LogShape {
   friend bool operator==(const LogShape&, const LogShape&) = default;
 };
 
+// May `next` stand directly behind `previous` in a log? The counter + 1 of the same epoch, or a later epoch's first.
+bool follows(Zxid previous, Zxid next);
+
+// Ascending epochs above the floor, counters from 1: what a shape from another server must be before it is used.
+bool well_formed(const LogShape& shape);
+
+// The point before `zxid`, which must be an entry of the log above the floor.
+Zxid point_before(const LogShape& shape, Zxid zxid);
+
+// How many entries the log has above `after`, a point of it.
+std::uint64_t entries_above(const LogShape& shape, Zxid after);
+
 // The highest point that both have; nullopt: none is left above both floors.
 std::optional<Zxid> common_point(const LogShape& a, const LogShape& b);
 

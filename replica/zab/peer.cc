@@ -1,147 +1,324 @@
 #include "replica/zab/peer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/check.h"
+#include "replica/zab/core.h"
+#include "replica/zab/election.h"
+#include "replica/zab/leader.h"
+#include "replica/zab/learner.h"
 
 namespace coord::zab {
 
 namespace {
 
-// Nothing mints two thousand million epochs: a number this high is damage (zab.md section 1.3).
-constexpr std::uint32_t kEpochMax = 1U << 31;
-
-template <class... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
+// Ticks come every 20 ms. What is longer than this, this process was stopped: nobody else was silent then.
+constexpr std::int64_t kTickMost = 100;
 
 }  // namespace
 
-Peer::Peer(Config config, DurableState durable)
-    : config_(std::move(config)),
-      accepted_epoch_(durable.accepted_epoch),
-      current_epoch_(durable.current_epoch),
-      last_logged_(durable.last_logged),
-      last_durable_(durable.last_logged),
-      last_committed_(durable.commit_hint) {
-  COORD_CHECK_MSG(config_.counter_max >= 1, "an epoch needs room for one transaction");
-  COORD_CHECK_MSG(config_.counter_max < 0xffffffff, "the last counter of an epoch is never proposed");
-  COORD_CHECK_MSG(accepted_epoch_ >= current_epoch_, "an epoch was adopted that was never promised");
-  COORD_CHECK_MSG(current_epoch_ >= last_logged_.epoch(), "the log holds an epoch that was never adopted");
-  COORD_CHECK_MSG(last_committed_ <= last_logged_, "the log lacks what was committed");
+struct Peer::Impl {
+  Impl(Config config, DurableState durable) : core(std::move(config), std::move(durable)), election(core) {}
+
+  void on(const Start& event);
+  void on(const Propose& event);
+  void on(const Persisted& event);
+  void on(const Tick& event);
+  void on(const LinkUp& event);
+  void on(const LinkDown& event);
+  void on(const DialFailed& event);
+  void on(const Received& event);
+  void on(const LogRead& event);
+  void on(const SnapshotSent& event);
+  void on(const SnapshotStaged& event);
+  void on(const Enrolled& event);
+  void on(const ConfirmLeadership& event);
+  void on(const Resign& event);
+
+  void learner_link_up(const LinkUp& event);
+  void notification(LinkId link, Sid from, const Message& message);
+  void early(LinkId link, const Message& message);
+  void change_roles();
+  void leave();
+  void start_role(const Vote& vote);
+  void check_enrolled();
+  Zxid next_zxid() const;
+  bool accepts_proposals() const { return leader && leader->accepts_proposals(); }
+
+  Core core;
+  Election election;
+  std::unique_ptr<Leader> leader;
+  std::unique_ptr<Learner> learner;
+  // Learner links that came while the role is not known; with what was said on them.
+  std::map<LinkId, std::optional<FollowerInfo>> pending;
+  bool started = false;
+  std::int64_t clock = 0;
+};
+
+// --- roles
+
+// Ends and begins roles until none is due.
+void Peer::Impl::change_roles() {
+  while (started) {
+    if (core.leaving) {
+      leave();
+    } else if (core.role == Role::kLooking && !election.running() && core.settled()) {
+      // Votes name the durable position, so they wait for what the old role still had in flight.
+      election.start();
+    }
+    const std::optional<Vote> vote = election.take_decision();
+    if (vote) start_role(*vote);
+    if (!vote && !core.leaving) return;
+  }
 }
+
+void Peer::Impl::leave() {
+  const std::string reason = *std::exchange(core.leaving, std::nullopt);
+  if (core.phase != Phase::kBroadcast) election.failed();
+  if (leader) leader->end(reason);
+  if (learner) learner->end(reason);
+  leader.reset();
+  learner.reset();
+  election.cancel();
+  core.epoch = core.current_epoch;
+  core.set_phase(Role::kLooking, Phase::kElection, Sid{});
+  if (core.settled()) election.start();
+}
+
+void Peer::Impl::start_role(const Vote& vote) {
+  auto waiting = std::exchange(pending, {});
+  if (vote.leader == core.config.self) {
+    leader = std::make_unique<Leader>(core, election.supporters());
+    leader->begin(election.round());
+  } else {
+    learner = std::make_unique<Learner>(core, vote.leader);
+    learner->begin();
+  }
+  election.announce();
+  for (const auto& [link, info] : waiting) {
+    const auto known = core.links.find(link);
+    if (known == core.links.end()) continue;
+    if (!leader) {
+      core.close(link, "this server follows another one");
+      continue;
+    }
+    leader->link_up(link, known->second.peer);
+    if (info) leader->received(link, *info);
+  }
+}
+
+// --- events
+
+void Peer::Impl::on(const Start& event) {
+  COORD_CHECK_MSG(!started, "Start comes once");
+  started = true;
+  clock = core.now = event.now_ms;
+  core.set_phase(Role::kLooking, Phase::kElection, Sid{});
+  check_enrolled();
+}
+
+Zxid Peer::Impl::next_zxid() const {
+  COORD_CHECK(accepts_proposals());
+  const Zxid last = core.log.last();
+  return last.epoch() == core.epoch ? Zxid{core.epoch, last.counter() + 1} : Zxid{core.epoch, 1};
+}
+
+void Peer::Impl::on(const Propose& event) {
+  COORD_CHECK_MSG(accepts_proposals(), "proposals are taken in broadcast only, and not by a full epoch");
+  COORD_CHECK_MSG(event.zxid == next_zxid(), "proposals come in order, without gaps");
+  leader->propose(event);
+}
+
+void Peer::Impl::on(const Persisted& event) {
+  core.persisted(event.id);
+  if (leader) leader->persisted(event.id);
+  if (learner) learner->persisted(event.id);
+}
+
+void Peer::Impl::on(const Tick& event) {
+  const std::int64_t passed = event.now_ms - clock;
+  if (passed <= 0) return;
+  clock = event.now_ms;
+  core.now += std::min(passed, kTickMost);
+  election.tick();
+  if (leader) leader->tick(passed);
+  if (learner) learner->tick();
+}
+
+void Peer::Impl::on(const LinkUp& event) {
+  if (core.links.contains(event.link)) return;
+  core.links[event.link] = {event.channel, event.peer, event.dialed};
+  const bool member = core.config.voters.is_voter(event.peer) || core.config.observers.contains(event.peer);
+  if (!member || event.peer == core.config.self) return core.close(event.link, "not a member of this ensemble");
+  if (event.channel == Channel::kLearner) return learner_link_up(event);
+  if (const auto old = core.election_links.find(event.peer); old != core.election_links.end()) {
+    core.close(old->second, "another connection of the same server");
+  }
+  core.election_links[event.peer] = event.link;
+  election.link_up(event.peer);
+}
+
+void Peer::Impl::learner_link_up(const LinkUp& event) {
+  if (event.dialed) {
+    if (learner && learner->wants(event.peer)) return learner->link_up(event.link);
+    return core.close(event.link, "not wanted any more");
+  }
+  if (leader) return leader->link_up(event.link, event.peer);
+  if (learner) return core.close(event.link, "this server follows another one");
+  for (const auto& [link, info] : pending) {
+    if (core.links.at(link).peer != event.peer) continue;
+    core.close(link, "another connection of the same server");
+    pending.erase(link);
+    break;
+  }
+  pending[event.link] = std::nullopt;
+}
+
+void Peer::Impl::on(const LinkDown& event) {
+  const auto it = core.links.find(event.link);
+  if (it == core.links.end()) return;
+  const Link link = it->second;
+  core.links.erase(it);
+  if (link.channel == Channel::kElection) {
+    core.election_links.erase(link.peer);
+    core.heard.erase(link.peer);
+    return election.link_down(link.peer);
+  }
+  pending.erase(event.link);
+  if (leader) leader->link_down(event.link);
+  if (learner) learner->link_down(event.link);
+}
+
+void Peer::Impl::on(const DialFailed& event) {
+  if (learner) learner->dial_failed(event.number);
+}
+
+void Peer::Impl::on(const Received& event) {
+  const auto it = core.links.find(event.link);
+  if (it == core.links.end()) return;
+  const Link link = it->second;
+  if (link.channel == Channel::kElection) return notification(event.link, link.peer, event.message);
+  if (std::holds_alternative<Notification>(event.message)) {
+    // No place for it; whoever owns the link treats it as broken.
+    core.close(event.link, "a notification on a learner link");
+    pending.erase(event.link);
+    if (leader) leader->link_down(event.link);
+    if (learner) learner->link_down(event.link);
+    return;
+  }
+  if (pending.contains(event.link)) return early(event.link, event.message);
+  if (leader) leader->received(event.link, event.message);
+  if (learner) learner->received(event.link, event.message);
+}
+
+void Peer::Impl::notification(LinkId link, Sid from, const Message& message) {
+  const auto* n = std::get_if<Notification>(&message);
+  if (n == nullptr) {
+    core.close(link, "no notification on an election link");
+    return election.link_down(from);
+  }
+  // Damage is dropped, never fatal (ZOOKEEPER-3769), and never spreads.
+  if (n->accepted_epoch >= kEpochMax || n->vote.epoch >= kEpochMax || n->round >= kRoundMax) return;
+  std::uint32_t& promised = core.promises[from];
+  promised = std::max(promised, n->accepted_epoch);
+  if (core.config.voters.is_voter(from)) core.heard[from] = *n;
+  election.received(from, *n);
+  if (leader) leader->notified(from, *n);
+}
+
+// A learner that decided earlier than this server. It may wait.
+void Peer::Impl::early(LinkId link, const Message& message) {
+  const auto* info = std::get_if<FollowerInfo>(&message);
+  auto& kept = pending.at(link);
+  if (info != nullptr && !kept) {
+    kept = *info;
+    return;
+  }
+  pending.erase(link);
+  core.close(link, "nobody leads here");
+}
+
+void Peer::Impl::on(const LogRead& event) {
+  if (leader) leader->log_read(event);
+}
+
+void Peer::Impl::on(const SnapshotSent& event) {
+  if (leader) leader->snapshot_sent(event);
+}
+
+void Peer::Impl::on(const SnapshotStaged& event) {
+  if (learner) learner->snapshot_staged(event);
+}
+
+void Peer::Impl::check_enrolled() {
+  const auto own = core.enrolled.find(core.config.self);
+  if (own == core.enrolled.end() || own->second == core.start_state.directory_id) return;
+  core.alarm("this server is enrolled with another data directory: it lost its disk, and with it promises and "
+             "acknowledgements. It serves clients but never counts; give it another server id");
+}
+
+void Peer::Impl::on(const Enrolled& event) {
+  if (core.enrolled == event.directories) return;
+  core.enrolled = event.directories;
+  check_enrolled();
+  if (leader) leader->enrolment_changed();
+  election.reconsider();
+}
+
+void Peer::Impl::on(const ConfirmLeadership& event) {
+  if (leader) leader->confirm(event.number);
+}
+
+void Peer::Impl::on(const Resign&) {
+  if (leader) leader->resign();
+}
+
+// --- the public face
+
+Peer::Peer(Config config, DurableState durable)
+    : impl_(std::make_unique<Impl>(std::move(config), std::move(durable))) {}
+Peer::~Peer() = default;
+Peer::Peer(Peer&&) noexcept = default;
+Peer& Peer::operator=(Peer&&) noexcept = default;
 
 void Peer::step(const Event& event, Actions& out) {
-  std::visit(Overloaded{[&](const Start&) {
-                          COORD_CHECK_MSG(!started_, "Start comes once");
-                          started_ = true;
-                          start_election(out);
-                        },
-                        [&](const Propose& proposal) { propose(proposal, out); },
-                        [&](const Persisted& done) { persisted(done.id, out); },
-                        // Timers belong to messages: a quorum of one waits for nobody.
-                        [](const Tick&) {}},
-             event);
-}
-
-std::uint32_t Peer::epoch() const { return phase_ == Phase::kDiscovery ? accepted_epoch_ : current_epoch_; }
-
-bool Peer::epoch_is_full() const {
-  return last_logged_.epoch() == current_epoch_ && last_logged_.counter() >= config_.counter_max;
-}
-
-Zxid Peer::next_zxid() const {
-  COORD_CHECK(accepts_proposals());
-  return last_logged_.epoch() == current_epoch_ ? Zxid{current_epoch_, last_logged_.counter() + 1}
-                                                : Zxid{current_epoch_, 1};
-}
-
-// With other voters this waits for their notifications; alone, the vote for itself is the vote of a quorum.
-void Peer::start_election(Actions& out) {
-  set_phase(Role::kLooking, Phase::kElection, out);
-  if (config_.voters.is_quorum({config_.self})) start_discovery(out);
-}
-
-void Peer::start_discovery(Actions& out) {
-  COORD_CHECK_MSG(in_flight_.empty(), "discovery starts from a settled log");
-  COORD_CHECK_MSG(accepted_epoch_ < kEpochMax, "refusing to lead: the epoch is absurdly high, the data is damaged");
-  ++accepted_epoch_;
-  set_phase(Role::kLeading, Phase::kDiscovery, out);
-  Persist promise;
-  promise.id = next_persist_id_++;
-  promise.accepted_epoch = accepted_epoch_;
-  in_flight_.push_back({promise.id, Zxid{}, true, false});
-  out.emplace_back(std::move(promise));
-}
-
-void Peer::start_synchronization(Actions& out) {
-  COORD_CHECK(phase_ == Phase::kDiscovery);
-  current_epoch_ = accepted_epoch_;
-  set_phase(Role::kLeading, Phase::kSynchronization, out);
-  Persist adopt;
-  adopt.id = next_persist_id_++;
-  adopt.current_epoch = current_epoch_;
-  in_flight_.push_back({adopt.id, Zxid{}, false, true});
-  out.emplace_back(std::move(adopt));
-}
-
-void Peer::establish(Actions& out) {
-  COORD_CHECK(phase_ == Phase::kSynchronization);
-  COORD_CHECK(last_durable_ == last_logged_);
-  acks_.clear();
-  last_committed_ = last_logged_;
-  set_phase(Role::kLeading, Phase::kBroadcast, out);
-  if (last_committed_ != Zxid{}) out.emplace_back(Commit{last_committed_});
-}
-
-void Peer::propose(const Propose& proposal, Actions& out) {
-  COORD_CHECK_MSG(accepts_proposals(), "proposals are taken in broadcast only, and not by a full epoch");
-  COORD_CHECK_MSG(proposal.zxid == next_zxid(), "proposals come in order, without gaps");
-  COORD_CHECK(proposal.payload != nullptr);
-  Persist append;
-  append.id = next_persist_id_++;
-  append.append.push_back({proposal.zxid, last_logged_, proposal.payload});
-  last_logged_ = proposal.zxid;
-  in_flight_.push_back({append.id, proposal.zxid, false, false});
-  out.emplace_back(std::move(append));
-}
-
-void Peer::persisted(std::uint64_t id, Actions& out) {
-  COORD_CHECK_MSG(id < next_persist_id_, "durable before it was handed out");
-  bool promised = false;
-  bool adopted = false;
-  while (!in_flight_.empty() && in_flight_.front().id <= id) {
-    const InFlight done = in_flight_.front();
-    in_flight_.pop_front();
-    if (done.log_end != Zxid{}) last_durable_ = done.log_end;
-    promised = promised || done.promises_epoch;
-    adopted = adopted || done.adopts_epoch;
+  Impl& impl = *impl_;
+  impl.core.begin(out);
+  const Phase before = impl.core.phase;
+  std::visit([&](const auto& e) { impl.on(e); }, event);
+  impl.change_roles();
+  if (impl.core.phase == Phase::kBroadcast && before != Phase::kBroadcast) {
+    impl.election.succeeded();
+    impl.election.announce();
   }
-  COORD_CHECK_MSG(!(promised && adopted), "adopting waits for the promise");
-  if (promised) return start_synchronization(out);
-  if (adopted) return establish(out);
-  if (phase_ == Phase::kBroadcast) advance_commit(out);
 }
 
-void Peer::advance_commit(Actions& out) {
-  // Only acknowledgements of this epoch count: what came before was settled by the NEWLEADER quorum (section 3.4).
-  if (last_durable_.epoch() == current_epoch_) acks_.acknowledge(config_.self, last_durable_);
-  const Zxid committed = acks_.committed(config_.voters);
-  if (committed > last_committed_) {
-    COORD_CHECK(committed.epoch() == current_epoch_);
-    COORD_CHECK(committed <= last_logged_);
-    last_committed_ = committed;
-    out.emplace_back(Commit{last_committed_});
-  }
-  // The counter ran out and all of it is settled: on to the next epoch.
-  if (epoch_is_full() && last_committed_ == last_logged_ && in_flight_.empty()) start_election(out);
+Role Peer::role() const { return impl_->core.role; }
+Phase Peer::phase() const { return impl_->core.phase; }
+Sid Peer::leader() const { return impl_->core.leader; }
+LinkId Peer::leader_link() const {
+  return impl_->learner && impl_->learner->broadcasting() ? impl_->learner->link() : LinkId{};
 }
-
-void Peer::set_phase(Role role, Phase phase, Actions& out) {
-  role_ = role;
-  phase_ = phase;
-  out.emplace_back(PhaseChanged{role, phase, epoch()});
+std::uint32_t Peer::epoch() const { return impl_->core.epoch; }
+std::uint32_t Peer::accepted_epoch() const { return impl_->core.accepted_epoch; }
+std::uint32_t Peer::current_epoch() const { return impl_->core.current_epoch; }
+bool Peer::accepts_proposals() const { return impl_->accepts_proposals(); }
+bool Peer::serving() const { return impl_->core.phase == Phase::kBroadcast; }
+Zxid Peer::next_zxid() const { return impl_->next_zxid(); }
+Zxid Peer::last_logged() const { return impl_->core.log.last(); }
+Zxid Peer::last_durable() const { return impl_->core.durable; }
+Zxid Peer::last_committed() const { return impl_->core.committed; }
+const LogShape& Peer::log() const { return impl_->core.log; }
+bool Peer::acknowledges() const {
+  if (impl_->leader) return impl_->leader->acknowledges();
+  return impl_->learner && impl_->learner->acknowledges();
+}
+std::vector<Peer::LearnerView> Peer::learners() const {
+  return impl_->leader ? impl_->leader->learners() : std::vector<LearnerView>{};
+}
+std::optional<std::uint64_t> Peer::round() const {
+  return impl_->started ? std::optional(impl_->election.round()) : std::nullopt;
 }
 
 }  // namespace coord::zab

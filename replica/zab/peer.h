@@ -46,8 +46,9 @@ using LinkId = NamedInt<struct LinkTag, std::uint64_t>;  // one connection; neve
 
 struct Timing {  // milliseconds
   std::int64_t ping = 100;              // leader to learners: half a peer tick
-  std::int64_t sync_limit = 600;        // silence after which a leader or learner in broadcast is given up; also the age
-                                        // of the oldest unacknowledged proposal at which a follower is cut off
+  std::int64_t sync_limit = 600;        // silence after which a leader or learner in broadcast is given up; ten times
+                                        // this is the age of the oldest unacknowledged proposal at which a follower is
+                                        // cut off, as long as the others are a quorum
   std::int64_t init_limit = 10'000;     // for discovery and synchronization, counted from the last progress
   std::int64_t connect_limit = 1'000;   // from the end of an election to FollowerInfo on a learner link
   std::int64_t finalize_wait = 20;      // for a better vote when not every reachable voter has voted the same
@@ -58,7 +59,9 @@ struct Timing {  // milliseconds
 
 // Named maxima of flow control.
 struct Limits {
-  std::size_t learner_window_bytes = 64u << 20;   // proposals sent and not acknowledged; above: the learner is cut off
+  // Proposals sent and not acknowledged; above: the learner is sent no more until it acknowledges some. Nobody waits for
+  // it, and what it is owed is the durable log's, not memory's; it is cut off when the oldest gets too old (Timing).
+  std::size_t learner_window_bytes = 64u << 20;
   std::size_t outstanding_entries = 50'000;       // proposed and not committed; above: accepts_proposals() is false
   std::size_t outstanding_bytes = 64u << 20;
   std::size_t diff_bytes = 256u << 20;            // a longer DIFF is a snapshot
@@ -260,6 +263,8 @@ class Peer {
  public:
   Peer(Config config, DurableState durable);
   ~Peer();
+  Peer(Peer&&) noexcept;
+  Peer& operator=(Peer&&) noexcept;
 
   void step(const Event& event, Actions& out);
 

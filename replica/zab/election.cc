@@ -1,0 +1,252 @@
+#include "replica/zab/election.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace coord::zab {
+
+namespace {
+
+constexpr int kFailuresDoubled = 5;
+
+bool better(const Vote& a, const Vote& b) {
+  return std::tuple(a.epoch, a.zxid, a.leader) > std::tuple(b.epoch, b.zxid, b.leader);
+}
+
+}  // namespace
+
+void Election::start() {
+  const Timing& timing = core_.config.timing;
+  not_before_ = core_.now;
+  if (failures_ > 0) {
+    const std::int64_t wait = timing.finalize_wait << std::min(failures_, kFailuresDoubled);
+    not_before_ += core_.jittered(std::min(wait, timing.resend_most));
+  }
+  new_round();
+}
+
+// From this server's own vote again.
+void Election::new_round() {
+  running_ = true;
+  ++round_;
+  votes_.clear();
+  others_.clear();
+  decision_.reset();
+  quorum_since_.reset();
+  vote_ = initial_vote();
+  // Observers are many and in no hurry.
+  resend_after_ = core_.config.timing.resend_first * (core_.is_voter() ? 1 : 2);
+  resend_at_ = core_.now + core_.jittered(resend_after_);
+  broadcast();
+  check();
+}
+
+void Election::cancel() {
+  running_ = false;
+  decision_.reset();
+}
+
+std::optional<Vote> Election::take_decision() { return std::exchange(decision_, std::nullopt); }
+
+// A server whose links do not make a quorum could not lead, and one that does not count must not.
+bool Election::eligible() const {
+  if (!core_.self_counts()) return false;
+  std::set<Sid> reachable{core_.config.self};
+  for (const auto& [peer, link] : core_.election_links) reachable.insert(peer);
+  return core_.config.voters.is_quorum(reachable);
+}
+
+Vote Election::initial_vote() const {
+  return eligible() ? Vote{core_.config.self, core_.log.last(), core_.current_epoch} : Vote{};
+}
+
+bool Election::adopt(const Vote& vote) {
+  if (!core_.is_voter() || vote.leader == core_.config.self || !core_.config.voters.is_voter(vote.leader)) return false;
+  if (!linked(vote.leader) || !better(vote, vote_)) return false;
+  vote_ = vote;
+  quorum_since_.reset();
+  return true;
+}
+
+Notification Election::present(Sid to) const {
+  Notification notification;
+  notification.state = core_.role;
+  notification.round = round_;
+  notification.accepted_epoch = core_.accepted_epoch;
+  if (core_.role == Role::kLooking) {
+    notification.vote = vote_;
+    notification.wants_answer = !votes_.contains(to) && !others_.contains(to);
+  } else {
+    // Until the new epoch is adopted, what was voted for; then the leader's real epoch: the same at all of its members,
+    // so that a joiner finds a quorum of them (ZOOKEEPER-1732, 1805).
+    const bool adopted = core_.phase == Phase::kSynchronization || core_.phase == Phase::kBroadcast;
+    notification.vote = {core_.leader, Zxid{}, adopted ? core_.epoch : elected_.epoch};
+  }
+  return notification;
+}
+
+void Election::tell(Sid to) {
+  const auto link = core_.election_links.find(to);
+  if (link != core_.election_links.end()) core_.send(link->second, present(to));
+}
+
+void Election::broadcast() {
+  for (const auto& [peer, link] : core_.election_links) {
+    if (core_.config.voters.is_voter(peer)) core_.send(link, present(peer));
+  }
+}
+
+void Election::announce() {
+  for (const auto& [peer, link] : core_.election_links) core_.send(link, present(peer));
+}
+
+void Election::link_up(Sid peer) {
+  if (core_.role != Role::kLooking) return tell(peer);
+  if (!running_) return;
+  tell(peer);
+  reconsider();
+}
+
+void Election::reconsider() {
+  if (!running_ || decision_) return;
+  const Vote own = initial_vote();
+  if (vote_.leader == core_.config.self && own != vote_) return new_round();
+  bool changed = own.leader != Sid{} && better(own, vote_);
+  if (changed) vote_ = own;
+  for (const auto& [sid, vote] : votes_) changed = adopt(vote) || changed;
+  if (changed) {
+    quorum_since_.reset();
+    broadcast();
+  }
+  check();
+}
+
+void Election::link_down(Sid peer) {
+  votes_.erase(peer);
+  others_.erase(peer);
+  if (!running_ || decision_) return;
+  if (vote_.leader == peer) return new_round();
+  reconsider();
+}
+
+void Election::received(Sid from, const Notification& notification) {
+  const bool is_looking = notification.state == Role::kLooking;
+  if (core_.role != Role::kLooking) {
+    if (is_looking) tell(from);
+    return;
+  }
+  // An observer asks, is answered, and changes nothing.
+  if (!core_.config.voters.is_voter(from)) {
+    if (is_looking && running_) tell(from);
+    return;
+  }
+  if (!running_) {
+    // The log is not settled yet; the start will ask everybody.
+    if (is_looking) round_ = std::max(round_, notification.round);
+    return;
+  }
+  if (decision_) return;
+  if (is_looking) return looking(from, notification);
+  votes_.erase(from);
+  others_[from] = notification;
+  check();
+}
+
+void Election::looking(Sid from, const Notification& notification) {
+  others_.erase(from);
+  if (notification.round < round_) {
+    votes_.erase(from);
+    return tell(from);
+  }
+  const bool newer = notification.round > round_;
+  if (newer) {
+    round_ = notification.round;
+    votes_.clear();
+    quorum_since_.reset();
+    vote_ = initial_vote();
+  }
+  votes_[from] = notification.vote;
+  if (adopt(notification.vote) || newer) {
+    broadcast();
+  } else if (notification.wants_answer) {
+    tell(from);
+  }
+  check();
+}
+
+// Those that follow a live leader together with whoever joins it now: enough to join (zab.md section 2.2). The leader
+// itself must say that it leads, or a dead one would be elected again by those who have not noticed.
+bool Election::check_live_leader() {
+  for (const auto& [sid, notification] : others_) {
+    if (notification.state != Role::kLeading || notification.vote.leader != sid || !linked(sid)) continue;
+    std::set<Sid> members;
+    if (core_.is_voter()) members.insert(core_.config.self);
+    for (const auto& [other, its] : others_) {
+      if (its.vote.leader == sid && its.vote.epoch == notification.vote.epoch) members.insert(other);
+    }
+    if (!core_.config.voters.is_quorum(members)) continue;
+    round_ = std::max(round_, notification.round);
+    decide(notification.vote, std::move(members));
+    return true;
+  }
+  return false;
+}
+
+std::set<Sid> Election::supporters_of(Sid leader) const {
+  std::set<Sid> supporters{core_.config.self};
+  for (const auto& [sid, vote] : votes_) {
+    if (vote.leader == leader) supporters.insert(sid);
+  }
+  // Those who decided in this same round have voted so too.
+  for (const auto& [sid, its] : others_) {
+    if (its.round == round_ && its.vote.leader == leader) supporters.insert(sid);
+  }
+  return supporters;
+}
+
+bool Election::leader_speaks(Sid leader) const {
+  if (leader == core_.config.self) return eligible();
+  if (!linked(leader)) return false;
+  if (const auto it = votes_.find(leader); it != votes_.end()) return it->second.leader == leader;
+  const auto it = others_.find(leader);
+  return it != others_.end() && it->second.state == Role::kLeading && it->second.vote.leader == leader;
+}
+
+bool Election::all_agree(const std::set<Sid>& supporters) const {
+  return std::all_of(core_.election_links.begin(), core_.election_links.end(), [&](const auto& link) {
+    return !core_.config.voters.is_voter(link.first) || supporters.contains(link.first);
+  });
+}
+
+void Election::check() {
+  if (!running_ || decision_) return;
+  if (core_.now >= not_before_ && check_live_leader()) return;
+  if (!core_.is_voter() || vote_.leader == Sid{}) return;
+  std::set<Sid> supporters = supporters_of(vote_.leader);
+  if (!core_.config.voters.is_quorum(supporters) || !leader_speaks(vote_.leader)) {
+    quorum_since_.reset();
+    return;
+  }
+  if (!quorum_since_) quorum_since_ = core_.now;
+  const std::int64_t wait = all_agree(supporters) ? 0 : core_.config.timing.finalize_wait;
+  if (core_.now >= std::max(not_before_, *quorum_since_ + wait)) decide(vote_, std::move(supporters));
+}
+
+void Election::decide(const Vote& vote, std::set<Sid> supporters) {
+  decision_ = vote;
+  elected_ = vote;
+  supporters_ = std::move(supporters);
+  running_ = false;
+}
+
+void Election::tick() {
+  if (!running_) return;
+  if (core_.now >= resend_at_) {
+    resend_after_ = std::min(2 * resend_after_, core_.config.timing.resend_most);
+    resend_at_ = core_.now + core_.jittered(resend_after_);
+    broadcast();
+  }
+  check();
+}
+
+}  // namespace coord::zab
