@@ -66,6 +66,7 @@ enum class Op : std::int32_t {
   kInterest = 1030,
   kForget = 1031,
   kResume = 1032,
+  kEnrol = 1090,  // internal: made by a leader, never taken from a client
 };
 
 namespace xid {

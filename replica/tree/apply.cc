@@ -208,4 +208,6 @@ void Application::change(ReserveIdsTxn& c) {
 
 void Application::change(ErrorTxn& c) { err_ = c.err; }
 
+void Application::change(EnrolTxn& c) { tree_.enrol(c); }
+
 }  // namespace coord::tree

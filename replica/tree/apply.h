@@ -46,6 +46,7 @@ class Application {
   void change(CloseSessionTxn& c);
   void change(ReserveIdsTxn& c);
   void change(ErrorTxn& c);
+  void change(EnrolTxn& c);
   void erase(Node& node);
 
   Err carry_out(Txn& txn, bool want_body, const Origin& origin, std::string& body);

@@ -24,6 +24,12 @@ inline std::uint64_t finish(std::uint64_t h) {
 
 std::uint64_t pair_of(std::uint32_t high, std::uint32_t low) { return static_cast<std::uint64_t>(high) << 32 | low; }
 
+std::uint64_t enrolment_hash(const std::pair<const Sid, std::string>& enrolment) {
+  std::uint64_t h = add(0xe401, std::uint64_t{enrolment.first.value});
+  for (const char c : enrolment.second) h = add(h, std::uint64_t{static_cast<unsigned char>(c)});
+  return finish(h);
+}
+
 std::uint64_t session_hash(const Session& session) {
   std::uint64_t h = add(0x5e55, session.id.value);
   h = add(h, std::int64_t{session.timeout_ms});
@@ -130,6 +136,7 @@ std::uint64_t DataTree::recomputed_digest() const {
     sum += session_hash(session);
     for (const auto& [seq, answer] : session.answers) sum += answer_hash(id, seq, answer);
   }
+  for (const auto& enrolment : enrolled_) sum += enrolment_hash(enrolment);
   return sum;
 }
 
@@ -319,6 +326,14 @@ void DataTree::close_session(SessionId id) {
 void DataTree::reserve_ids(const ReserveIdsTxn& change) {
   COORD_CHECK_MSG(change.count > 0 && change.first >= next_node_id_, "a block of node ids is given twice");
   next_node_id_ = NodeId(change.first.value + static_cast<std::uint64_t>(change.count));
+}
+
+void DataTree::enrol(const EnrolTxn& change) {
+  for (const auto& [sid, directory] : change.directories) {
+    const auto at = enrolled_.find(sid);
+    if (at != enrolled_.end()) digest_ -= enrolment_hash(*at);
+    digest_ += enrolment_hash(*enrolled_.insert_or_assign(sid, directory).first);
+  }
 }
 
 void DataTree::edit_session(Session& session, std::int64_t acked_below) {

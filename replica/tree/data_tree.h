@@ -69,6 +69,7 @@ class DataTree {
   const Session* session(SessionId id) const;  // nullptr: none
   const std::unordered_map<SessionId, Session>& sessions() const { return sessions_; }
   NodeId next_node_id() const { return next_node_id_; }
+  const std::map<Sid, std::string>& enrolled() const { return enrolled_; }
   Zxid last_applied() const { return last_applied_; }
   std::size_t ephemeral_count() const { return ephemeral_count_; }
   std::size_t data_bytes() const { return data_bytes_; }
@@ -99,6 +100,7 @@ class DataTree {
   void create_session(const CreateSessionTxn& change);
   void close_session(SessionId id);  // its ephemerals must be gone
   void reserve_ids(const ReserveIdsTxn& change);
+  void enrol(const EnrolTxn& change);
   void acknowledge(SessionId id, std::int64_t acked_below);  // prunes the answers; no such session: nothing
   void keep_answer(SessionId id, std::int64_t seq, Answer answer);
   void set_last_applied(Zxid zxid) { last_applied_ = zxid; }
@@ -147,6 +149,7 @@ class DataTree {
   std::set<NodeId> containers_;
   std::set<NodeId> ttl_nodes_;
   NodeId next_node_id_ = kFirstNodeId;
+  std::map<Sid, std::string> enrolled_;
   Zxid last_applied_;
   std::uint64_t digest_ = 0;
   std::size_t ephemeral_count_ = 0;

@@ -43,7 +43,7 @@ void DataTree::take_fold(Fold& fold) {
       fold.sessions.emplace_back(id, encode_session(*session));
     }
   }
-  fold.counters = encode_counters(next_node_id_);
+  fold.counters = encode_counters(Counters{next_node_id_, enrolled_});
   dirty_nodes_.clear();
   dirty_sessions_.clear();
   dirty_bytes_ = 0;
@@ -81,9 +81,10 @@ Result<bool, Fault> DataTree::load_session(SessionId id, std::string_view record
 }
 
 Result<bool, Fault> DataTree::load_counters(std::string_view record) {
-  const auto next = decode_counters(record);
-  if (!next) return broken("the record of the counters", "cannot be decoded");
-  next_node_id_ = *next;
+  auto counters = decode_counters(record);
+  if (!counters) return broken("the record of the counters", "cannot be decoded");
+  next_node_id_ = counters->next_node_id;
+  enrolled_ = std::move(counters->enrolled);
   return true;
 }
 

@@ -35,6 +35,7 @@ Err Step::dispatch() {
   if (op == Op::kCreateSession) return create_session();
   if (op == Op::kCloseSession) return close_session();
   if (op == Op::kDeleteContainer) return delete_container();
+  if (op == Op::kEnrol) return enrol();
   if (op == Op::kReconfig) return reconfig();
   if (op == Op::kCapabilities) return reserve_ids();
   return extension();
@@ -94,6 +95,16 @@ Err Step::delete_container() {
   const bool ttl_due = node.lifetime() == Lifetime::kTtl && age > node.owner_or_ttl();
   if (!container_due && !ttl_due) return Err::kBadVersion;
   emit(DeleteTxn{node.id()});
+  return Err::kOk;
+}
+
+// From a leader only.
+Err Step::enrol() {
+  if (request_.session != SessionId{}) return Err::kUnimplemented;
+  wire::Reader reader(request_.body);
+  EnrolTxn change{read_directories(reader)};
+  if (reader.failed() || reader.remaining() != 0) return Err::kMarshallingError;
+  txn_.changes.emplace_back(std::move(change));
   return Err::kOk;
 }
 

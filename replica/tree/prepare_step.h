@@ -53,6 +53,7 @@ class Step {
   Err create_session();
   Err close_session();
   Err delete_container();
+  Err enrol();
   Err reconfig();
   Err reserve_ids();
 

@@ -90,6 +90,7 @@ bool ReadOps::is_read(Op op) {
     case Op::kSetAttributes:
     case Op::kRename:
     case Op::kInterest:
+    case Op::kEnrol:
       return false;
   }
   return false;

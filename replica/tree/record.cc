@@ -112,20 +112,23 @@ std::optional<Session> decode_session(SessionId id, std::string_view record) {
   return session;
 }
 
-std::string encode_counters(NodeId next_node_id) {
+std::string encode_counters(const Counters& counters) {
   std::string out;
   Writer w(out);
   w.i8(kVersion);
-  put(w, next_node_id);
+  put(w, counters.next_node_id);
+  if (!counters.enrolled.empty()) write_directories(w, counters.enrolled);
   return out;
 }
 
-std::optional<NodeId> decode_counters(std::string_view record) {
+std::optional<Counters> decode_counters(std::string_view record) {
   Reader r(record);
   if (r.i8() != kVersion) return std::nullopt;
-  const NodeId next = get_id(r);
-  if (r.failed() || r.remaining() != 0 || next < kFirstNodeId) return std::nullopt;
-  return next;
+  Counters counters;
+  counters.next_node_id = get_id(r);
+  if (!r.failed() && r.remaining() > 0) counters.enrolled = read_directories(r);
+  if (r.failed() || r.remaining() != 0 || counters.next_node_id < kFirstNodeId) return std::nullopt;
+  return counters;
 }
 
 }  // namespace coord::tree

@@ -2,6 +2,7 @@
 // version byte. Pure. The store adds key and checksum.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,7 +24,11 @@ std::optional<NodeRecord> decode_node(std::string_view record, Node& node);
 std::string encode_session(const Session& session);
 std::optional<Session> decode_session(SessionId id, std::string_view record);
 
-std::string encode_counters(NodeId next_node_id);
-std::optional<NodeId> decode_counters(std::string_view record);
+struct Counters {
+  NodeId next_node_id;
+  std::map<Sid, std::string> enrolled;  // absent in records of before there were ensembles
+};
+std::string encode_counters(const Counters& counters);
+std::optional<Counters> decode_counters(std::string_view record);
 
 }  // namespace coord::tree

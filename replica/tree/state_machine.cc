@@ -198,6 +198,8 @@ std::vector<Request> StateMachine::reap(TimeMs now, std::size_t max) const {
 
 // --- store
 
+const std::map<Sid, std::string>& StateMachine::enrolled() const { return impl_->tree.enrolled(); }
+
 std::size_t StateMachine::dirty_nodes() const { return impl_->tree.dirty_nodes(); }
 std::size_t StateMachine::dirty_bytes() const { return impl_->tree.dirty_bytes(); }
 

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -144,6 +145,9 @@ class StateMachine {
 
   // --- store
   // What changed since the last fold, as of last_applied(). Never empties half a change: call between applies.
+  // Which data directory acknowledges for which server (wire::Op::kEnrol, a leader's internal request with session 0).
+  const std::map<Sid, std::string>& enrolled() const;
+
   std::size_t dirty_nodes() const;
   std::size_t dirty_bytes() const;  // an estimate of the encoded size
   Fold take_fold();

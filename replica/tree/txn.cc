@@ -14,7 +14,7 @@ using wire::Writer;
 constexpr std::int8_t kVersion = 1;
 
 // The tag of a change is its place in the variant; the list may only grow at its end.
-static_assert(std::variant_size_v<Change> == 12);
+static_assert(std::variant_size_v<Change> == 13);
 
 void put(Writer& w, NodeId id) { w.i64(static_cast<std::int64_t>(id.value)); }
 void put(Writer& w, std::uint32_t v) { w.i32(static_cast<std::int32_t>(v)); }
@@ -85,6 +85,7 @@ struct Encoder {
     w.i32(c.count);
   }
   void operator()(const ErrorTxn& c) const { w.i32(static_cast<std::int32_t>(c.err)); }
+  void operator()(const EnrolTxn& c) const { write_directories(w, c.directories); }
 };
 
 void read_change(Reader& r, CreateTxn& c) {
@@ -138,6 +139,7 @@ void read_change(Reader& r, ReserveIdsTxn& c) {
   c.count = r.i32();
 }
 void read_change(Reader& r, ErrorTxn& c) { c.err = static_cast<Err>(r.i32()); }
+void read_change(Reader& r, EnrolTxn& c) { c.directories = read_directories(r); }
 
 // The alternative number `tag`, decoded; no such number fails the reader.
 template <std::size_t I = 0>
@@ -154,6 +156,23 @@ Change read_tagged(Reader& r, std::size_t tag) {
 }
 
 }  // namespace
+
+void write_directories(Writer& w, const std::map<Sid, std::string>& directories) {
+  w.i32(static_cast<std::int32_t>(directories.size()));
+  for (const auto& [sid, directory] : directories) {
+    put(w, sid.value);
+    w.buffer(std::string_view(directory));
+  }
+}
+
+std::map<Sid, std::string> read_directories(Reader& r) {
+  std::map<Sid, std::string> directories;
+  for (std::int32_t n = r.vector(); n > 0 && !r.failed(); --n) {
+    const Sid sid(get_u32(r));
+    directories[sid] = r.string();
+  }
+  return directories;
+}
 
 void encode(const Txn& txn, std::string& out) {
   std::size_t size = 96;

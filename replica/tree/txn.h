@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "common/base/error.h"
 #include "common/model/ids.h"
 #include "common/model/records.h"
+#include "common/wire/codec.h"
 #include "common/wire/extension.h"
 #include "common/wire/protocol.h"
 
@@ -79,12 +81,16 @@ struct ReserveIdsTxn {
   NodeId first;
   std::int32_t count = 0;
 };
+// Data directories that may acknowledge from here on, by server id (replica/README.md, who counts).
+struct EnrolTxn {
+  std::map<Sid, std::string> directories;
+};
 struct ErrorTxn {
   Err err = Err::kOk;  // kOk: nothing had to change (chmod to the same mode, a repeated sequence number)
 };
 
 using Change = std::variant<CreateTxn, DeleteTxn, SetDataTxn, SetAclTxn, SetAttributesTxn, MoveTxn, ExchangeTxn,
-                            CheckTxn, CreateSessionTxn, CloseSessionTxn, ReserveIdsTxn, ErrorTxn>;
+                            CheckTxn, CreateSessionTxn, CloseSessionTxn, ReserveIdsTxn, ErrorTxn, EnrolTxn>;
 
 struct Txn {
   SessionId session;         // who asked; 0: the replica itself
@@ -101,6 +107,10 @@ struct Txn {
   NodeId subject;                   // extension mutations: the node whose NodeInfo is answered
   std::int8_t what = 0;             // kDeleteNode: the reply's `what`
 };
+
+// The body of a kEnrol request, and of the change: a vector of (i32 server id, buffer directory id).
+void write_directories(wire::Writer& w, const std::map<Sid, std::string>& directories);
+std::map<Sid, std::string> read_directories(wire::Reader& r);
 
 void encode(const Txn& txn, std::string& out);
 // nullopt: not a transaction of a version we know. Never throws; bounded by the input.

@@ -70,7 +70,9 @@ bool load_one(Input& in, StateMachine& machine) {
       return machine.load_session(id, built_session(in)).has_value();
     }
     default:
-      return machine.load_counters(kind < 128 ? encode_counters(small_id(in)) : std::string(in.piece())).has_value();
+      return machine
+          .load_counters(kind < 128 ? encode_counters(Counters{small_id(in), {}}) : std::string(in.piece()))
+          .has_value();
   }
 }
 

@@ -330,5 +330,34 @@ TEST_F(FoldTest, a_loaded_machine_goes_on_as_the_original) {
   EXPECT_EQ(other.digest(), machine.digest());
 }
 
+TEST_F(FoldTest, enrolled_directories_are_replicated_and_survive) {
+  create("/a");
+  const auto enrol = [&](const std::map<Sid, std::string>& directories, SessionId session) {
+    Request r;
+    r.session = session;
+    r.op = Op::kEnrol;
+    wire::Writer writer(r.body);
+    write_directories(writer, directories);
+    const Zxid zxid = next_zxid();
+    return machine.apply(zxid, machine.prepare(r, zxid, now), true, sink).err;
+  };
+  const std::uint64_t before = machine.digest();
+  EXPECT_EQ(enrol({{Sid(1), "one"}, {Sid(2), "two"}}, SessionId(100)), Err::kUnimplemented) << "from a client";
+  EXPECT_TRUE(machine.enrolled().empty());
+  EXPECT_EQ(enrol({{Sid(1), "one"}, {Sid(2), "two"}}, SessionId{}), Err::kOk);
+  EXPECT_EQ(enrol({{Sid(2), "new"}, {Sid(3), "three"}}, SessionId{}), Err::kOk);
+  const std::map<Sid, std::string> all{{Sid(1), "one"}, {Sid(2), "new"}, {Sid(3), "three"}};
+  EXPECT_EQ(machine.enrolled(), all);
+  EXPECT_NE(machine.digest(), before);
+  Records records;
+  records.add(machine.take_fold());
+  StateMachine other{Limits()};
+  ASSERT_EQ(records.load(other), "");
+  EXPECT_EQ(other.enrolled(), all);
+  EXPECT_EQ(other.digest(), machine.digest());
+  EXPECT_FALSE(StateMachine::is_write(Op::kEnrol, "")) << "never taken from a client";
+  EXPECT_FALSE(StateMachine::is_read(Op::kEnrol));
+}
+
 }  // namespace
 }  // namespace coord::tree

@@ -43,6 +43,7 @@ Txn every_change() {
   txn.changes.emplace_back(CloseSessionTxn{SessionId(12)});
   txn.changes.emplace_back(ReserveIdsTxn{NodeId(1000), 64});
   txn.changes.emplace_back(ErrorTxn{Err::kNoAuth});
+  txn.changes.emplace_back(EnrolTxn{{{Sid(1), std::string(16, 'd')}, {Sid(200), ""}}});
   txn.multi_ops = {wire::Op::kCreate, wire::Op::kDelete};
   return txn;
 }
@@ -82,7 +83,7 @@ TEST(TxnTest, comes_back_as_it_went) {
   EXPECT_EQ(txn->seq, 9);
   EXPECT_EQ(txn->subject, NodeId(33));
   EXPECT_EQ(txn->what, 2);
-  ASSERT_EQ(txn->changes.size(), 13U);
+  ASSERT_EQ(txn->changes.size(), 14U);
   const auto& first = std::get<CreateTxn>(txn->changes[0]);
   EXPECT_TRUE(first.null_data);
   EXPECT_EQ(first.acl, open_acl());
@@ -90,6 +91,7 @@ TEST(TxnTest, comes_back_as_it_went) {
   EXPECT_EQ(std::get<CreateTxn>(txn->changes[1]).data, std::string("a\0b", 3));
   EXPECT_FALSE(std::get<SetDataTxn>(txn->changes[3]).null_data);
   EXPECT_EQ(std::get<ErrorTxn>(txn->changes[12]).err, Err::kNoAuth);
+  EXPECT_EQ(std::get<EnrolTxn>(txn->changes[13]).directories.at(Sid(1)), std::string(16, 'd'));
 }
 
 }  // namespace
