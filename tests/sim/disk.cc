@@ -292,6 +292,12 @@ void Disk::salvage(Image& image) {
   unsynced_.clear();
 }
 
+void Disk::calm() {
+  full_ = fail_next_ = false;
+  slow_ = 1;
+  stalled_until_ = 0;
+}
+
 void Disk::flip_bit() { flipped_ = true; }
 
 void Disk::wipe(std::string new_directory_id) {

@@ -98,6 +98,7 @@ class Disk {
   void slow(std::int64_t factor) { slow_ = factor; }
   void fail_next_sync() { fail_next_ = true; }
   void fill(bool full) { full_ = full; }
+  void calm();  // nothing of the above any more
   void flip_bit();                              // found by a checksum at the next open
   void wipe(std::string new_directory_id);      // only while no process runs
   Image backup() const { return durable_; }

@@ -10,6 +10,19 @@ namespace coord::sim {
 
 namespace {
 constexpr std::string_view kEnrol = "enrol ";
+
+// One committed transaction; true: the list of enrolled directories changed.
+bool absorb(Tree& tree, const zab::LogEntry& entry) {
+  tree.zxid = entry.zxid;
+  tree.chain = Ghost::chain(tree.chain, entry.zxid, *entry.payload);
+  ++tree.count;
+  if (!entry.payload->starts_with(kEnrol)) return false;
+  std::istringstream in(entry.payload->substr(kEnrol.size()));
+  std::uint32_t sid = 0;
+  std::string directory;
+  while (in >> sid >> directory) tree.enrolled.try_emplace(Sid{sid}, directory);
+  return true;
+}
 }  // namespace
 
 Node::Node(Sid sid, NodeOptions options, Scheduler& scheduler, Random& random, Network& network, Ghost& ghost,
@@ -60,21 +73,20 @@ void Node::boot() {
   }
   ghost_.installed(sid_, tree);
   ghost_.forget_questions(sid_);
+  for (; !pending.empty() && pending.front().zxid <= image.commit_hint; pending.pop_front()) {
+    ghost_.delivered(sid_, tree.count, pending.front());
+    absorb(tree, pending.front());
+  }
+  durable.enrolled = tree.enrolled;
   auto process = std::make_unique<Process>(options_.config, durable);
   process->tree = tree;
-  process->folded = tree.zxid;
+  process->folded = image.tree.zxid;
   process->hinted = image.commit_hint;
   process->pending = std::move(pending);
   process_ = std::move(process);
-  while (!process_->pending.empty() && process_->pending.front().zxid <= image.commit_hint) {
-    apply(process_->pending.front());
-    process_->pending.pop_front();
-  }
-  process_->events.clear();
   user_.note("boot", sid_.value, image.last().value, process_->tree.zxid.value);
   step(zab::Start{now_ms()});
   if (!up()) return;
-  if (!process_->tree.enrolled.empty()) step(zab::Enrolled{process_->tree.enrolled});
   network_.started(sid_);
   later(random_.between(0, tick_us_), [this] { tick(); });
 }
@@ -381,18 +393,10 @@ void Node::apply(const zab::LogEntry& entry) {
   Process& p = *process_;
   const std::size_t before = ghost_.history_size();
   ghost_.delivered(sid_, p.tree.count, entry);
-  p.tree.zxid = entry.zxid;
-  p.tree.chain = Ghost::chain(p.tree.chain, entry.zxid, *entry.payload);
-  ++p.tree.count;
+  const bool enrolled = absorb(p.tree, entry);
   user_.note("apply", sid_.value, entry.zxid.value, p.tree.chain);
   if (ghost_.history_size() != before) user_.history_grew();
-  if (entry.payload->starts_with(kEnrol)) {
-    std::istringstream in(entry.payload->substr(kEnrol.size()));
-    std::uint32_t sid = 0;
-    std::string directory;
-    while (in >> sid >> directory) p.tree.enrolled.try_emplace(Sid{sid}, directory);
-    p.events.emplace_back(zab::Enrolled{p.tree.enrolled});
-  }
+  if (enrolled) p.events.emplace_back(zab::Enrolled{p.tree.enrolled});
   if (entry.origin.sid == sid_) {
     ++answered_;
     ghost_.acknowledged_to_client(entry.zxid);

@@ -171,9 +171,7 @@ void World::calm() {
   network_.slow(1);
   network_.set_half_open(false);
   for (const auto& [sid, node] : nodes_) {
-    node->disk().fill(false);
-    node->disk().slow(1);
-    node->disk().stall_until(0);
+    node->disk().calm();
     node->starve_ticks(20'000);
     node->resume();
     boot(sid.value);
