@@ -135,11 +135,8 @@ void Election::received(Sid from, const Notification& notification) {
     if (is_looking) tell(from);
     return;
   }
-  // An observer asks, is answered, and changes nothing.
-  if (!core_.config.voters.is_voter(from)) {
-    if (is_looking && running_) tell(from);
-    return;
-  }
+  // An observer asks and changes nothing; it is told as soon as there is something to tell (announce).
+  if (!core_.config.voters.is_voter(from)) return;
   if (!running_) {
     // The log is not settled yet; the start will ask everybody.
     if (is_looking) round_ = std::max(round_, notification.round);
@@ -154,6 +151,10 @@ void Election::received(Sid from, const Notification& notification) {
 
 void Election::looking(Sid from, const Notification& notification) {
   others_.erase(from);
+  if (!core_.is_voter()) {
+    round_ = std::max(round_, notification.round);
+    return;
+  }
   if (notification.round < round_) {
     votes_.erase(from);
     return tell(from);

@@ -34,6 +34,7 @@ class Election {
   void announce();    // the present role, to all
 
   bool running() const { return running_; }
+  bool decided() const { return decision_.has_value(); }  // not taken yet
   std::uint64_t round() const { return round_; }
   std::optional<Vote> take_decision();
   const Vote& elected() const { return elected_; }

@@ -44,7 +44,7 @@ void LogShape::truncate_after(Zxid zxid) {
 
 bool well_formed(const LogShape& shape) {
   Zxid before = shape.floor;
-  for (const Zxid end : shape.epoch_ends) {
+  for (const Zxid& end : shape.epoch_ends) {
     const bool first = &end == shape.epoch_ends.data();
     if (end <= before || end.counter() == 0 || (!first && end.epoch() == before.epoch())) return false;
     before = end;

@@ -189,6 +189,10 @@ void Leader::ask_enrolment() {
     missing[core_.config.self] = core_.start_state.directory_id;
     const bool patient = core_.now - established_at_ < kEnrolPatience * core_.config.timing.connect_limit;
     if (missing.size() < core_.config.voters.voters().size() && patient) return;
+    // From then on only the enrolled ones count: fewer than a quorum of them could never lead again.
+    std::set<Sid> named;
+    for (const auto& [sid, directory] : missing) named.insert(sid);
+    if (!is_quorum(named)) return;
   }
   const bool fresh = std::any_of(missing.begin(), missing.end(),
                                  [&](const auto& one) { return !enrol_asked_.contains(one.first); });

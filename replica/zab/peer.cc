@@ -63,7 +63,7 @@ void Peer::Impl::change_roles() {
   while (started) {
     if (core.leaving) {
       leave();
-    } else if (core.role == Role::kLooking && !election.running() && core.settled()) {
+    } else if (core.role == Role::kLooking && !election.running() && !election.decided() && core.settled()) {
       // Votes name the durable position, so they wait for what the old role still had in flight.
       election.start();
     }

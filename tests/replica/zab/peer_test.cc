@@ -12,7 +12,27 @@
 namespace coord::zab {
 namespace {
 
-Config alone(std::uint32_t counter_max = 0xf0000000) { return {Sid{1}, Quorum{{Sid{1}}}, counter_max}; }
+Config config_of(std::uint32_t self, std::set<Sid> voters) {
+  Config config;
+  config.self = Sid{self};
+  config.voters = Quorum{std::move(voters)};
+  return config;
+}
+
+Config alone(std::uint32_t counter_max = 0xf0000000) {
+  Config config = config_of(1, {Sid{1}});
+  config.counter_max = counter_max;
+  return config;
+}
+
+DurableState state(std::uint32_t accepted, std::uint32_t current, const std::vector<Zxid>& log, Zxid hint) {
+  DurableState durable;
+  durable.accepted_epoch = accepted;
+  durable.current_epoch = current;
+  durable.log.epoch_ends = log;
+  durable.commit_hint = hint;
+  return durable;
+}
 
 Payload payload(const std::string& text) { return std::make_shared<const std::string>(text); }
 
@@ -27,8 +47,9 @@ struct Driver {
   explicit Driver(Config c) : config(std::move(c)) { boot(); }
 
   void boot() {
-    const Zxid last = disk.log.empty() ? Zxid{} : disk.log.back().zxid;
-    peer.emplace(config, DurableState{disk.accepted, disk.current, last, disk.hint});
+    DurableState durable = state(disk.accepted, disk.current, {}, disk.hint);
+    for (const LogEntry& entry : disk.log) durable.log.append(entry.zxid);
+    peer.emplace(config, std::move(durable));
     queue.clear();
     written = reported = 0;
     ASSERT_EQ(broken_state(observe(*peer)), std::nullopt);
@@ -43,7 +64,7 @@ struct Driver {
   void take(Action& action) {
     if (auto* persist = std::get_if<Persist>(&action)) {
       queue.push_back(std::move(*persist));
-    } else if (auto* commit = std::get_if<Commit>(&action)) {
+    } else if (auto* commit = std::get_if<Deliver>(&action)) {
       // Never committed before it is durable, and a restart finds every committed entry.
       ASSERT_FALSE(disk.log.empty());
       ASSERT_LE(commit->up_to, disk.log.back().zxid);
@@ -83,7 +104,7 @@ struct Driver {
   }
   Zxid propose(const std::string& text) {
     const Zxid zxid = peer->next_zxid();
-    step(Propose{zxid, payload(text)});
+    step(Propose{zxid, payload(text), {}});
     return zxid;
   }
 
@@ -99,7 +120,7 @@ struct Driver {
 };
 
 TEST(PeerTest, with_other_voters_start_stays_looking_and_promises_nothing) {
-  Peer peer({Sid{1}, Quorum{{Sid{1}, Sid{2}, Sid{3}}}}, {});
+  Peer peer(config_of(1, {Sid{1}, Sid{2}, Sid{3}}), {});
   Actions out;
   peer.step(Start{}, out);
   peer.step(Tick{1'000'000}, out);
@@ -110,7 +131,7 @@ TEST(PeerTest, with_other_voters_start_stays_looking_and_promises_nothing) {
 }
 
 TEST(PeerTest, a_server_that_is_no_voter_stays_looking) {
-  Peer peer({Sid{9}, Quorum{{Sid{1}}}}, {});
+  Peer peer(config_of(9, {Sid{1}}), {});
   Actions out;
   peer.step(Start{}, out);
   EXPECT_EQ(peer.phase(), Phase::kElection);
@@ -119,15 +140,15 @@ TEST(PeerTest, a_server_that_is_no_voter_stays_looking) {
 using PeerDeathTest = ::testing::Test;
 
 TEST(PeerDeathTest, refuses_states_that_cannot_be) {
-  EXPECT_DEATH(Peer(alone(), {1, 2, Zxid{}, Zxid{}}), "never promised");
-  EXPECT_DEATH(Peer(alone(), {3, 2, (Zxid{3, 1}), Zxid{}}), "never adopted");
-  EXPECT_DEATH(Peer(alone(), {3, 3, (Zxid{3, 1}), (Zxid{3, 2})}), "lacks what was committed");
+  EXPECT_DEATH(Peer(alone(), state(1, 2, {}, {})), "never promised");
+  EXPECT_DEATH(Peer(alone(), state(3, 2, {Zxid{3, 1}}, {})), "never adopted");
+  EXPECT_DEATH(Peer(alone(), state(3, 3, {Zxid{3, 1}}, (Zxid{3, 2}))), "lacks what was committed");
   EXPECT_DEATH(Peer(alone(0), {}), "room for one");
   EXPECT_DEATH(Peer(alone(0xffffffff), {}), "never proposed");
 }
 
 TEST(PeerDeathTest, refuses_to_lead_with_an_absurd_epoch) {
-  Peer peer(alone(), {1U << 31, 7, (Zxid{7, 1}), Zxid{}});
+  Peer peer(alone(), state(1U << 31, 7, {Zxid{7, 1}}, {}));
   Actions out;
   EXPECT_DEATH(peer.step(Start{}, out), "absurdly high");
 }
@@ -137,10 +158,10 @@ TEST(PeerDeathTest, refuses_proposals_out_of_phase_or_order) {
   EXPECT_DEATH(driver.peer->next_zxid(), "accepts_proposals");
   driver.step(Start{});
   Actions out;
-  EXPECT_DEATH(driver.peer->step(Propose{Zxid{1, 1}, payload("x")}, out), "broadcast only");
+  EXPECT_DEATH(driver.peer->step(Propose{Zxid{1, 1}, payload("x"), {}}, out), "broadcast only");
   driver.settle();
-  EXPECT_DEATH(driver.peer->step(Propose{Zxid{1, 2}, payload("x")}, out), "without gaps");
-  EXPECT_DEATH(driver.peer->step(Propose{Zxid{1, 1}, nullptr}, out), "payload");
+  EXPECT_DEATH(driver.peer->step(Propose{Zxid{1, 2}, payload("x"), {}}, out), "without gaps");
+  EXPECT_DEATH(driver.peer->step(Propose{Zxid{1, 1}, nullptr, {}}, out), "payload");
   EXPECT_DEATH(driver.peer->step(Persisted{99}, out), "before it was handed out");
   EXPECT_DEATH(driver.peer->step(Start{}, out), "once");
 }
@@ -149,7 +170,7 @@ TEST(PeerTest, promise_is_durable_before_anything_else_and_adoption_before_broad
   Driver driver(alone());
   driver.disk.accepted = 6;  // promised in an earlier life, not adopted
   driver.disk.current = 4;
-  driver.disk.log = {{Zxid{4, 1}, Zxid{}, payload("a")}};
+  driver.disk.log = {{Zxid{4, 1}, Zxid{}, payload("a"), {}}};
   driver.boot();
   driver.step(Start{});
   ASSERT_EQ(driver.queue.size(), 1U);
@@ -264,12 +285,18 @@ TEST(InvariantsTest, finds_what_is_broken) {
   bad.accepted_epoch = 1;
   EXPECT_NE(broken_state(bad), std::nullopt);
   bad = good;
-  bad.last_committed = Zxid{2, 2};  // not durable
-  EXPECT_NE(broken_step(good, Persisted{1}, {Commit{Zxid{2, 2}}}, bad), std::nullopt);
+  EXPECT_NE(broken_step(good, Persisted{1}, {Deliver{Zxid{2, 2}}}, bad), std::nullopt) << "beyond what is committed";
+  EXPECT_NE(broken_step(good, Persisted{1}, {Send{LinkId{1}, Ack{Zxid{2, 2}}}}, bad), std::nullopt) << "not durable";
+  EXPECT_NE(broken_step(good, Tick{}, {Send{LinkId{1}, Ack{Zxid{2, 1}}}}, bad), std::nullopt) << "no completion";
+  Persist cut;
+  cut.truncate_after = Zxid{1, 9};
+  EXPECT_NE(broken_step(good, Persisted{1}, {cut}, bad), std::nullopt) << "a committed entry is cut";
+  bad.last_committed = Zxid{2, 2};
+  EXPECT_NE(broken_step(good, Tick{}, {}, bad), std::nullopt) << "committed by nothing";
   bad = good;
   bad.last_logged = Zxid{2, 4};
   Persist gap;
-  gap.append = {{Zxid{2, 4}, Zxid{2, 2}, nullptr}};
+  gap.append = {{Zxid{2, 4}, Zxid{2, 2}, payload("x"), {}}};
   EXPECT_NE(broken_step(good, Propose{}, {gap}, bad), std::nullopt);
   EXPECT_NE(broken_step(good, Propose{}, {}, bad), std::nullopt) << "grew without a Persist";
   bad = good;
