@@ -19,6 +19,7 @@ class Executor {
   virtual bool in_this_thread() const = 0;
   // Calls `work` every `period`, first after one period, until the executor ends.
   virtual void every(std::chrono::milliseconds period, std::function<void()> work) = 0;
+  // Any thread:
   virtual std::int64_t now_us() const = 0;   // monotonic, from an arbitrary origin
   virtual std::int64_t wall_ms() const = 0;  // since 1970
 };

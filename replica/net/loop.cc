@@ -57,6 +57,16 @@ void Loop::dispatch(std::function<void()> work) {
 
 bool Loop::in_this_thread() const { return impl_->thread.load() == std::this_thread::get_id(); }
 
+std::int64_t Loop::now_us() const {
+  using namespace std::chrono;
+  return duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count();
+}
+
+std::int64_t Loop::wall_ms() const {
+  using namespace std::chrono;
+  return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+}
+
 void Loop::every(std::chrono::milliseconds period, std::function<void()> work) {
   impl_->timers.push_back(std::make_unique<asio::steady_timer>(impl_->context));
   arm(*impl_->timers.back(), period, std::make_shared<std::function<void()>>(std::move(work)));

@@ -8,24 +8,25 @@
 #include <functional>
 #include <memory>
 
+#include "replica/net/executor.h"
+
 namespace coord::net {
 
-class Loop {
+class Loop final : public Executor {
  public:
   Loop();
-  ~Loop();  // the loop must have been stopped
+  ~Loop() override;  // the loop must have been stopped
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
   void run();   // on the calling thread, until stop()
   void stop();  // any thread; what is queued is dropped
-  void post(std::function<void()> work);
-  // Runs `work` at once when called on the loop's own thread, else posts it.
-  void dispatch(std::function<void()> work);
-  bool in_this_thread() const;
-
-  // Calls `work` every `period`, first after one period, until the loop ends.
-  void every(std::chrono::milliseconds period, std::function<void()> work);
+  void post(std::function<void()> work) override;
+  void dispatch(std::function<void()> work) override;
+  bool in_this_thread() const override;
+  void every(std::chrono::milliseconds period, std::function<void()> work) override;
+  std::int64_t now_us() const override;
+  std::int64_t wall_ms() const override;
   // Calls `work` once for SIGTERM or SIGINT, and `hangup` for each SIGHUP.
   void on_signals(std::function<void(int)> work, std::function<void()> hangup);
 

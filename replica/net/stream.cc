@@ -42,7 +42,7 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
       : loop_(loop), socket_(std::move(socket)), linger_(loop.impl().context), remote_(std::move(remote)) {}
 
   const Remote& remote() const override { return remote_; }
-  Loop& loop() override { return loop_; }
+  Executor& loop() override { return loop_; }
 
   void start(std::shared_ptr<StreamUser> user) override {
     user_ = std::move(user);

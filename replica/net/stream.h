@@ -42,7 +42,7 @@ class Stream {
  public:
   virtual ~Stream() = default;
   virtual const Remote& remote() const = 0;
-  virtual Loop& loop() = 0;
+  virtual Executor& loop() = 0;
   virtual void start(std::shared_ptr<StreamUser> user) = 0;  // loop thread; begins reading
   virtual void request_flush() = 0;                           // any thread; coalesced
   virtual void resume_reading() = 0;                          // any thread

@@ -23,7 +23,7 @@ constexpr std::size_t kHeaderSize = 8;
 }  // namespace
 
 ClientConn::ClientConn(Core& core, std::shared_ptr<net::Stream> stream, ConnId id)
-    : core_(core), stream_(std::move(stream)), id_(id), accepted_ms_(Core::now_ms()), last_active_ms_(accepted_ms_) {
+    : core_(core), stream_(std::move(stream)), id_(id), accepted_ms_(core.now_ms()), last_active_ms_(accepted_ms_) {
   const net::Remote& remote = stream_->remote();
   peer_.conn = id_;
   if (remote.is_unix) {
@@ -120,7 +120,7 @@ bool ClientConn::connect_request(std::string_view payload) {
   return true;
 }
 
-void ClientConn::accept_session(SessionId session, std::int32_t timeout_ms) {
+bool ClientConn::accept_session(SessionId session, std::int32_t timeout_ms) {
   wire::ConnectResponse response;
   response.timeout_ms = timeout_ms;
   response.session = session.value;
@@ -128,7 +128,7 @@ void ClientConn::accept_session(SessionId session, std::int32_t timeout_ms) {
   response.has_read_only = has_read_only_flag_;
   {
     const std::lock_guard lock(mutex_);
-    if (closed_) return;
+    if (closed_) return false;
     peer_.session = session;
     wire::Writer writer(out_);
     const std::size_t frame = wire::begin_frame(out_);
@@ -138,13 +138,14 @@ void ClientConn::accept_session(SessionId session, std::int32_t timeout_ms) {
   }
   session_.store(session.value, std::memory_order_relaxed);
   connected_.store(true, std::memory_order_relaxed);
-  last_active_ms_.store(Core::now_ms(), std::memory_order_relaxed);
+  last_active_ms_.store(core_.now_ms(), std::memory_order_relaxed);
   stream_->loop().dispatch([self = shared_from_this()] {
     if (self->stage_ != Stage::kWaiting) return;
     self->stage_ = Stage::kOpen;
     self->flush();
     self->stream_->resume_reading();
   });
+  return true;
 }
 
 void ClientConn::refuse_session() {
@@ -184,7 +185,7 @@ bool ClientConn::request(std::string_view payload, std::vector<tree::Request>& w
 }
 
 bool ClientConn::handle(std::int32_t xid, Op op, std::string_view body, std::vector<tree::Request>& writes) {
-  if (op != Op::kAuth && op != Op::kSasl) last_active_ms_.store(Core::now_ms(), std::memory_order_relaxed);
+  if (op != Op::kAuth && op != Op::kSasl) last_active_ms_.store(core_.now_ms(), std::memory_order_relaxed);
   if (op == Op::kAuth) return authenticate(xid, body);
   if (op == Op::kSasl) {
     wire::Reader reader(body);
@@ -194,8 +195,14 @@ bool ClientConn::handle(std::int32_t xid, Op op, std::string_view body, std::vec
   if (tree::StateMachine::is_write(op, body) && op != Op::kCreateSession && op != Op::kDeleteContainer) {
     writes.push_back(make_request(xid, op, body));
     const bool last = op == Op::kCloseSession;
-    enqueue(Pending{xid, op, true, last, {}, {}, body.size()});
+    enqueue(Pending{xid, op, Wait::kApply, last, {}, {}, body.size()});
     if (last) stage_ = Stage::kEnding;  // what is pipelined behind it is dropped
+    return true;
+  }
+  if (op == Op::kSync && core_.sync_asks_leader()) {
+    // In order with the writes before it, up to the leader.
+    writes.push_back(make_request(xid, op, {}));
+    enqueue(Pending{xid, op, Wait::kLeader, false, std::string(body), {}, body.size()});
     return true;
   }
   const bool answerable = tree::StateMachine::is_read(op) || op == Op::kPing || op == Op::kSync || op == Op::kSasl;
@@ -206,7 +213,7 @@ bool ClientConn::handle(std::int32_t xid, Op op, std::string_view body, std::vec
   if (queue_.empty()) {
     answer_read(xid, op, body);
   } else {
-    enqueue(Pending{xid, op, false, false, std::string(body), {}, body.size()});
+    enqueue(Pending{xid, op, Wait::kNothing, false, std::string(body), {}, body.size()});
   }
   return true;
 }
@@ -239,7 +246,7 @@ bool ClientConn::may_resume() {
 void ClientConn::answer_ready(std::string reply, bool last) {
   if (!queue_.empty()) {
     const std::size_t bytes = reply.size();
-    enqueue(Pending{0, Op::kError, false, last, {}, std::move(reply), bytes});
+    enqueue(Pending{0, Op::kError, Wait::kNothing, last, {}, std::move(reply), bytes});
     return;
   }
   out_ += reply;
@@ -346,7 +353,7 @@ void ClientConn::complete(const tree::Applied& applied, Zxid zxid) {
     const std::lock_guard lock(mutex_);
     if (closed_) return;
     // Before it there may be reads that wait for room in the output, and answers behind those.
-    const auto write = std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.write; });
+    const auto write = std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.wait == Wait::kApply; });
     COORD_CHECK_MSG(write != queue_.end() && write->xid == applied.xid,
                     "replies must come in the order of the requests");
     const Err err = static_cast<std::int32_t>(applied.op) < 1000 ? stock_code(applied.err) : applied.err;
@@ -355,7 +362,7 @@ void ClientConn::complete(const tree::Applied& applied, Zxid zxid) {
       if (write->last) stream_->request_close(true);
       pop_front();
     } else {
-      write->write = false;
+      write->wait = Wait::kNothing;
       write->reply = encode_reply(applied.xid, zxid.wire(), err, applied.body);
     }
     answer_queued();
@@ -364,9 +371,23 @@ void ClientConn::complete(const tree::Applied& applied, Zxid zxid) {
   if (resume) stream_->resume_reading();
 }
 
-// Stops at a write that is not applied yet, and when much is waiting to be sent: then take_output goes on.
+void ClientConn::complete_sync() {
+  bool resume = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return;
+    const auto sync = std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.wait == Wait::kLeader; });
+    COORD_CHECK_MSG(sync != queue_.end(), "a sync is answered that nobody asked for");
+    sync->wait = Wait::kNothing;
+    answer_queued();
+    resume = may_resume();
+  }
+  if (resume) stream_->resume_reading();
+}
+
+// Stops at a write that is not applied yet, or a sync that is not confirmed, and when much is waiting to be sent: then take_output goes on.
 void ClientConn::answer_queued() {
-  while (!queue_.empty() && !queue_.front().write && out_.size() < kOutputPauseBytes) {
+  while (!queue_.empty() && queue_.front().wait == Wait::kNothing && out_.size() < kOutputPauseBytes) {
     const Pending& next = queue_.front();
     if (!next.reply.empty()) {
       out_ += next.reply;
@@ -432,7 +453,7 @@ void ClientConn::take_output(std::string& out) {
     const std::lock_guard lock(mutex_);
     out.swap(out_);
     event_bytes_ = 0;
-    go_on = !closed_ && !drain_posted_ && !queue_.empty() && !queue_.front().write;
+    go_on = !closed_ && !drain_posted_ && !queue_.empty() && queue_.front().wait == Wait::kNothing;
     if (go_on) drain_posted_ = true;
     resume = may_resume();
   }

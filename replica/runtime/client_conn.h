@@ -55,10 +55,13 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
 
   // --- the core thread
   // The session is established (new or taken over): answers the ConnectRequest and reads on.
-  void accept_session(SessionId session, std::int32_t timeout_ms);
+  // False: the client has left meanwhile.
+  bool accept_session(SessionId session, std::int32_t timeout_ms);
   void refuse_session();  // the "expired" answer, then close
   // A write of this connection was applied: answers it and runs the reads behind it. Tree lock held exclusively.
   void complete(const tree::Applied& applied, Zxid zxid);
+  // The oldest sync that waits for the leader may be answered in its turn. Tree lock held, shared at least.
+  void complete_sync();
   // Events, in order with replies. Tree lock held exclusively.
   void send_watch_event(WatchType type, std::string_view path, Zxid zxid);
   void send_change_event(const wire::ChangeEvent& event);
@@ -71,15 +74,18 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   }
   bool cut_off = false;        // the core's own note
   bool in_flush_list = false;  // the core's own note
+  std::int32_t asked_timeout_ms = 0;  // the core's own note
 
  private:
-  // A request in the queue behind one that was not answered yet, or a write that was not applied yet.
+  // What a request in the queue waits for, besides its turn: to be applied; to be confirmed by the leader.
+  enum class Wait : std::uint8_t { kNothing, kApply, kLeader };
+  // A request in the queue behind one that was not answered yet, or one that waits itself.
   struct Pending {
     std::int32_t xid = 0;
     wire::Op op = wire::Op::kError;
-    bool write = false;
+    Wait wait = Wait::kNothing;
     bool last = false;  // the connection is closed behind its answer
-    std::string body;   // a read's
+    std::string body;   // a read's or sync's
     std::string reply;  // ready bytes, sent as they are in their turn
     std::size_t bytes = 0;  // what it keeps in memory, about
   };

@@ -12,9 +12,18 @@
 
 #include "common/base/config.h"
 #include "common/base/result.h"
+#include "common/model/ids.h"
 #include "common/model/records.h"
 
 namespace coord::runtime {
+
+// One line server.N=host:port[:port][:role].
+struct Member {
+  Sid sid;
+  std::string host;
+  std::uint16_t port = 0;
+  bool observer = false;
+};
 
 struct Config {
   std::string data_dir;                 // dataDir
@@ -37,6 +46,12 @@ struct Config {
   std::int64_t container_never_used_ms = 0;            // znode.container.maxNeverUsedIntervalMs
   int reaped_per_check_max = 10'000;                   // znode.container.maxPerMinute
   std::uint32_t server_id = 1;          // dataDir/myid if it is there
+
+  std::vector<Member> members;          // server.N, this server included; empty: an ensemble of one
+  std::int64_t peer_tick_ms = 200;      // coord.peerTickTime
+  int init_limit = 50;                  // coord.peerInitLimit, in peer ticks
+  int sync_limit = 3;                   // coord.peerSyncLimit, in peer ticks
+  std::string peer_secret;              // coord.peerSecret, or the content of coord.peerSecretFile
 
   std::string socket;                   // coord.socket; empty: none
   std::string socket_group = "coord";   // coord.socketGroup

@@ -12,6 +12,8 @@
 #include "replica/net/stream.h"
 #include "replica/runtime/client_conn.h"
 #include "replica/runtime/core.h"
+#include "replica/runtime/environment.h"
+#include "replica/runtime/no_links.h"
 #include "replica/store/store.h"
 
 namespace coord::runtime {
@@ -41,7 +43,10 @@ class RunningReplica final : public Replica {
     options.log_keep_entries = config_.log_keep_entries;
     auto store = store::open_lmdb(options);
     if (!store) return fail(store.error());
-    core_ = std::make_unique<Core>(config_, *loops_[0], std::move(*store));
+    auto environment = real_environment();
+    if (!environment) return fail(environment.error());
+    links_ = std::make_unique<NoLinks>();
+    core_ = std::make_unique<Core>(config_, *loops_[0], std::move(*store), *links_, std::move(*environment));
     if (auto loaded = core_->load(); !loaded) return loaded;
     return listen();
   }
@@ -129,6 +134,7 @@ class RunningReplica final : public Replica {
   const Config config_;
   // Destroyed in reverse: listeners and connections first, then the core, the loops last.
   std::vector<std::unique_ptr<net::Loop>> loops_;
+  std::unique_ptr<peers::Links> links_;
   std::unique_ptr<Core> core_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::vector<std::thread> workers_;
