@@ -69,6 +69,7 @@ class Leader {
     AckEpoch promise;
     bool voter = false, damaged = false;
     std::int64_t heard_at = 0;
+    Zxid common;   // of its log and ours, if entries above it are still here
     Zxid sent, sync_end;
     Zxid told;     // the highest commit it knows of
     Zxid acked;    // durable there, in this epoch

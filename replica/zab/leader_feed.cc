@@ -25,8 +25,9 @@ Zxid Leader::limit(const Learner& learner) const {
 void Leader::begin_sync(Learner& learner) {
   if (!forwarded(learner) && progress_ != Progress::kBroadcast) return;  // establish() comes back to it
   const AckEpoch& ack = learner.promise;
-  const SyncPlan plan = plan_sync(core_.log, ack.log, ack.last_applied, core_.average_entry_bytes(),
-                                  core_.config.limits.diff_bytes);
+  const SyncPlan plan = plan_sync(core_.log, ack.log, ack.last_applied, core_.committed,
+                                  core_.average_entry_bytes(), core_.config.limits.diff_bytes);
+  learner.common = plan.point;
   switch (plan.kind) {
     case SyncKind::kDiverged:
       core_.alarm("server " + std::to_string(learner.sid.value) + " has applied " + to_string(plan.point) +
@@ -49,7 +50,8 @@ void Leader::snapshot_sent(const SnapshotSent& sent) {
   if (learner == nullptr || learner->stage != Stage::kSnapshot) return;
   COORD_CHECK_MSG(sent.zxid <= core_.log.last(), "a snapshot of what was never logged");
   progress_at_ = core_.now;
-  sync_from(*learner, sent.zxid);
+  // The tree on disk may lag so far behind that the learner's own log reaches further: then it keeps that.
+  sync_from(*learner, std::max(sent.zxid, learner->common));
 }
 
 void Leader::sync_from(Learner& learner, Zxid point) {
@@ -124,7 +126,10 @@ void Leader::log_read(const LogRead& read) {
   learner.read = 0;
   progress_at_ = core_.now;
   if (read.entries.empty()) {
-    if (learner.stage != Stage::kDiff) return refuse(learner, "what it needs was purged meanwhile; it comes anew");
+    if (learner.stage != Stage::kDiff || learner.snapshotted) {
+      return refuse(learner, "what it needs was purged meanwhile; it comes anew");
+    }
+    learner.common = Zxid{};
     return start_snapshot(learner);
   }
   std::size_t bytes = 0;
@@ -135,7 +140,7 @@ void Leader::log_read(const LogRead& read) {
     bytes += bytes_of(entry);
   }
   // The estimate was too low.
-  if (learner.stage == Stage::kDiff && !learner.snapshotted &&
+  if (learner.stage == Stage::kDiff && !learner.snapshotted && core_.committed > end &&
       learner.diff_bytes + bytes > core_.config.limits.diff_bytes) {
     return start_snapshot(learner);
   }

@@ -166,16 +166,22 @@ void Learner::on(const SnapshotEnd& m) {
 
 void Learner::snapshot_staged(const SnapshotStaged& staged) {
   if (link_ != staged.link || !snapshot_ || stage_ >= Stage::kAdopting) return;
-  if (staged.zxid == Zxid{} || staged.zxid != *snapshot_) return violation("the snapshot was damaged on its way");
+  if (*snapshot_ == Zxid{}) return;  // of an empty tree: good for nothing, and SyncFrom will say so
+  if (staged.zxid != *snapshot_) return violation("the snapshot was damaged on its way");
   snapshot_staged_ = staged.zxid;
   if (stage_ == Stage::kStaged) adopt();
 }
 
 void Learner::on(const SyncFrom& m) {
   if (stage_ != Stage::kPromised) return violation("SyncFrom out of turn");
-  if (snapshot_) {
-    if (m.point != *snapshot_) return violation("SyncFrom another point than the snapshot's");
-  } else {
+  if (snapshot_ && m.point != *snapshot_) {
+    // The leader's tree reaches less far than this log.
+    if (m.point < *snapshot_) return violation("SyncFrom another point than the snapshot's");
+    core_.emit(DropSnapshot{});
+    reset_staging();
+  }
+  if (snapshot_ && m.point == Zxid{}) return violation("a snapshot of nothing");
+  if (!snapshot_) {
     if (!core_.log.has_point(m.point)) return violation("SyncFrom a point that is not in this log");
     if (m.point < core_.committed) {
       core_.alarm("server " + std::to_string(leader_.value) + " would undo what was committed here above " +

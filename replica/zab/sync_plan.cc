@@ -4,8 +4,8 @@
 
 namespace coord::zab {
 
-SyncPlan plan_sync(const LogShape& leader, const LogShape& learner, Zxid applied, std::size_t average_bytes,
-                   std::size_t diff_bytes) {
+SyncPlan plan_sync(const LogShape& leader, const LogShape& learner, Zxid applied, Zxid tree,
+                   std::size_t average_bytes, std::size_t diff_bytes) {
   // It applied something that is not in this history: a committed transaction would be undone. Never repaired silently.
   if (applied >= leader.floor && !leader.has_point(applied)) return {SyncKind::kDiverged, applied};
   const std::optional<Zxid> common = common_point(leader, learner);
@@ -14,7 +14,7 @@ SyncPlan plan_sync(const LogShape& leader, const LogShape& learner, Zxid applied
   // A point of both logs below what it applied: its report contradicts itself, or its log lost something.
   if (*common < applied) return {SyncKind::kDiverged, applied};
   const std::uint64_t count = entries_above(leader, *common);
-  if (average_bytes > 0 && count > diff_bytes / average_bytes) return {SyncKind::kSnapshot, Zxid{}};
+  if (tree > *common && average_bytes > 0 && count > diff_bytes / average_bytes) return {SyncKind::kSnapshot, *common};
   return {SyncKind::kDiff, *common};
 }
 

@@ -242,6 +242,27 @@ class Ensemble {
   bool all_serve() const {
     return std::all_of(nodes_.begin(), nodes_.end(), [](const auto& n) { return !n.second.up() || n.second.peer->serving(); });
   }
+  std::string describe() const {  // for a test that fails
+    std::string result;
+    for (const auto& [sid, node] : nodes_) {
+      result += "\nserver " + std::to_string(sid.value) + ": ";
+      if (!node.up()) {
+        result += "down";
+        continue;
+      }
+      const Peer& p = *node.peer;
+      result += "role " + std::to_string(static_cast<int>(p.role())) + " phase " + std::to_string(static_cast<int>(p.phase())) +
+                " leader " + std::to_string(p.leader().value) + " accepted " + std::to_string(p.accepted_epoch()) + " current " +
+                std::to_string(p.current_epoch()) + " log " + to_string(p.log().floor) + ".." + to_string(p.last_logged()) +
+                " durable " + to_string(p.last_durable()) + " committed " + to_string(p.last_committed()) + " round " +
+                std::to_string(p.round().value_or(0));
+      for (auto it = node.seen.rbegin(); it != node.seen.rend() && it - node.seen.rbegin() < 12; ++it) {
+        if (const auto* close = std::get_if<CloseLink>(&*it)) result += "\n    closed: " + close->reason;
+        if (const auto* alarm = std::get_if<Alarm>(&*it)) result += "\n    alarm: " + alarm->text;
+      }
+    }
+    return result;
+  }
   std::vector<std::string> values(std::uint32_t sid) {
     std::vector<std::string> result;
     for (const LogEntry& entry : node(sid).delivered) result.push_back(*entry.payload);

@@ -103,7 +103,7 @@ constexpr std::size_t kMany = 1 << 30;
 
 TEST(SyncPlanTest, chooses_by_membership_of_the_common_point) {
   const LogShape leader{z(1, 2), {z(1, 4), z(3, 5)}};
-  const auto plan = [&](const LogShape& learner, Zxid applied) { return plan_sync(leader, learner, applied, 100, kMany); };
+  const auto plan = [&](const LogShape& learner, Zxid applied) { return plan_sync(leader, learner, applied, leader.last(), 100, kMany); };
   // Equal, behind, surplus of a minority in the same epoch, surplus in an epoch that the leader never saw (1154).
   EXPECT_EQ(plan(leader, z(3, 1)).point, z(3, 5));
   EXPECT_EQ(plan({{}, {z(1, 3)}}, {}).point, z(1, 3));
@@ -120,9 +120,10 @@ TEST(SyncPlanTest, chooses_by_membership_of_the_common_point) {
 
 TEST(SyncPlanTest, a_diff_that_is_too_long_is_a_snapshot) {
   const LogShape leader{{}, {z(1, 100)}};
-  EXPECT_EQ(plan_sync(leader, {}, {}, 100, 10'000).kind, SyncKind::kDiff);
-  EXPECT_EQ(plan_sync(leader, {}, {}, 100, 9'999).kind, SyncKind::kSnapshot);
-  EXPECT_EQ(plan_sync(leader, {{}, {z(1, 50)}}, {}, 100, 9'999).kind, SyncKind::kDiff);
+  EXPECT_EQ(plan_sync(leader, {}, {}, z(1, 99), 100, 10'000).kind, SyncKind::kDiff);
+  EXPECT_EQ(plan_sync(leader, {}, {}, z(1, 99), 100, 9'999).kind, SyncKind::kSnapshot);
+  EXPECT_EQ(plan_sync(leader, {}, {}, {}, 100, 9'999).kind, SyncKind::kDiff) << "an empty tree is no help";
+  EXPECT_EQ(plan_sync(leader, {{}, {z(1, 50)}}, {}, z(1, 99), 100, 9'999).kind, SyncKind::kDiff);
 }
 
 }  // namespace
