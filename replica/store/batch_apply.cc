@@ -21,7 +21,8 @@ Cursor* BatchApply::log_cursor(int& rc) {
 
 int BatchApply::apply(Batch& batch) {
   int rc = 0;
-  if (batch.truncate_after) rc = truncate(*batch.truncate_after);
+  if (batch.install_snapshot) rc = install();
+  if (rc == 0 && batch.truncate_after) rc = truncate(*batch.truncate_after);
   for (std::size_t i = 0; rc == 0 && i < batch.append.size(); ++i) rc = append(batch.append[i]);
   if (rc == 0 && batch.epochs) {
     COORD_CHECK_MSG(batch.epochs->accepted >= state_.epochs.accepted, "a promise is not taken back");
@@ -30,11 +31,34 @@ int BatchApply::apply(Batch& batch) {
     state_.epochs = *batch.epochs;
     rc = write_epochs(txn_, dbs_.meta, state_.epochs);
   }
+  if (rc == 0 && batch.identity) {
+    COORD_CHECK_MSG(state_.identity.cluster_id.empty() || state_.identity.cluster_id == batch.identity->cluster_id,
+                    "a directory belongs to one cluster for ever");
+    COORD_CHECK_MSG(valid_cluster_id(batch.identity->cluster_id), "a cluster id is 32 hexadecimal digits");
+    COORD_CHECK_MSG(batch.identity->secret.size() == schema::kSecretSize, "the secret has 32 bytes");
+    state_.identity.cluster_id = batch.identity->cluster_id;
+    state_.identity.secret = batch.identity->secret;
+    rc = write_identity(txn_, dbs_.meta, state_.identity);
+  }
+  if (rc == 0 && batch.repaired) rc = write_damaged(txn_, dbs_.meta, false);
   if (rc == 0 && batch.commit_hint) {
     COORD_CHECK_MSG(*batch.commit_hint <= state_.positions.last_logged, "committed beyond the log");
     state_.positions.commit_hint = std::max(state_.positions.commit_hint, *batch.commit_hint);
   }
   if (rc == 0 && batch.fold) rc = fold(*batch.fold);
+  return rc;
+}
+
+// What was staged is the tree from here on; the log is empty and begins behind it.
+int BatchApply::install() {
+  COORD_CHECK_MSG(state_.staged != Zxid{}, "a snapshot is installed that was not staged");
+  log_cursor_.reset();
+  int rc = mdb_drop(txn_, dbs_.log, 0);
+  dbs_.swap_slots();
+  if (rc == 0) rc = write_slot(txn_, dbs_.meta, dbs_.slot);
+  state_.positions = {state_.staged, state_.staged, state_.staged, state_.staged};
+  state_.staged = Zxid{};
+  installed_ = true;
   return rc;
 }
 
@@ -126,21 +150,23 @@ int BatchApply::fold(FoldRecord& record) {
   at.commit_hint = std::max(at.commit_hint, record.tree_durable);  // the tree holds what was committed, nothing else
   int rc = fold_into(dbs_.node, record.nodes);
   if (rc == 0) rc = fold_into(dbs_.session, record.sessions);
-  if (rc == 0) rc = put_record(txn_, dbs_.meta, schema::kCounters, record.counters);
+  if (rc == 0) rc = put_record(txn_, dbs_.meta, counters_key(dbs_.slot), record.counters);
   folded_nodes_ += record.nodes.size();
   return rc;
 }
 
 int BatchApply::purge(const PurgeLimits& limits) {
   schema::Positions& at = state_.positions;
-  const Zxid ceiling = std::min(at.commit_hint, at.tree_durable);
+  Zxid ceiling = std::min({at.commit_hint, at.tree_durable, limits.ceiling});
+  std::uint64_t bytes = 0;
   const auto too_much = [&] {
     MDB_stat stat{};
     mdb_stat(txn_, dbs_.log, &stat);
-    const std::uint64_t bytes = (stat.ms_leaf_pages + stat.ms_branch_pages + stat.ms_overflow_pages) * page_size_;
+    bytes = (stat.ms_leaf_pages + stat.ms_branch_pages + stat.ms_overflow_pages) * page_size_;
     return stat.ms_entries > limits.keep_entries || bytes > limits.keep_bytes;
   };
   if (!too_much()) return 0;
+  if (bytes <= limits.bytes_most) ceiling = std::min(ceiling, limits.old);
   int rc = 0;
   Cursor* cursor = log_cursor(rc);
   if (rc != 0) return rc;

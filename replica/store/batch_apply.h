@@ -18,12 +18,17 @@ namespace coord::store {
 struct State {
   schema::Positions positions;
   Epochs epochs;
+  Meta identity;  // sid, directory id, cluster id, secret
+  Zxid staged;    // of the complete snapshot in the other slot; 0: none
 };
 
 struct PurgeLimits {
   std::uint64_t keep_bytes = 0;  // of pages that the log takes
   std::uint64_t keep_entries = 0;
   std::uint64_t slice = 0;  // entries deleted at most
+  Zxid ceiling{~std::uint64_t{0}};  // nothing above this: somebody still needs it
+  Zxid old{~std::uint64_t{0}};      // nothing above this either, but for `bytes_most`: it is too young
+  std::uint64_t bytes_most = ~std::uint64_t{0};
 };
 
 class BatchApply {
@@ -37,10 +42,13 @@ class BatchApply {
   int finish();
 
   const State& state() const { return state_; }
+  const Databases& databases() const { return dbs_; }  // changed by an install
+  bool installed() const { return installed_; }
   std::uint64_t entries() const { return entries_; }
   std::uint64_t folded_nodes() const { return folded_nodes_; }
 
  private:
+  int install();
   int truncate(Zxid after);
   int append(const LogEntry& entry);
   int fold(FoldRecord& record);
@@ -54,6 +62,7 @@ class BatchApply {
   State before_;
   State state_;
   std::unique_ptr<Cursor> log_cursor_;
+  bool installed_ = false;
   std::uint64_t entries_ = 0;
   std::uint64_t folded_nodes_ = 0;
 };

@@ -19,6 +19,8 @@ constexpr std::size_t kGroupEntriesMax = 1000;
 constexpr std::size_t kGroupBytesMax = 4U << 20;
 constexpr std::size_t kGroupBytesTight = 256U << 10;  // when the reserve is being used up
 constexpr std::uint64_t kPurgeBase = 64;
+constexpr std::uint64_t kKeepBytesFactor = 8;          // log_keep_ms keeps no more than this times log_keep_bytes
+constexpr std::uint64_t kInstallBytes = 8U << 20;
 
 struct Weight {
   std::size_t entries = 0;
@@ -54,6 +56,9 @@ Result<std::unique_ptr<Store>, Fault> LmdbStore::open(const LmdbOptions& options
   if (auto checked = store->inspect(); !checked) return fail(std::move(checked.error()));
   if (auto opened = store->open_env(); !opened) return fail(std::move(opened.error()));
   if (auto opened = store->open_grower(); !opened) return fail(std::move(opened.error()));
+  if (options.salvage) {
+    if (auto salvaged = store->salvage(); !salvaged) return fail(std::move(salvaged.error()));
+  }
   return std::unique_ptr<Store>(std::move(store));
 }
 
@@ -64,7 +69,7 @@ Result<bool, Fault> LmdbStore::check_identity(const Meta& meta) const {
     return fail(fault("belongs to server id " + std::to_string(meta.sid.value) + ", this server is " +
                       std::to_string(options_.sid.value) + "; correct myid or the directory"));
   }
-  if (!options_.cluster_id.empty() && meta.cluster_id != options_.cluster_id) {
+  if (!options_.cluster_id.empty() && !meta.cluster_id.empty() && meta.cluster_id != options_.cluster_id) {
     return fail(fault("belongs to cluster " + meta.cluster_id + ", not " + options_.cluster_id +
                       "; correct the configuration or the directory"));
   }
@@ -93,13 +98,18 @@ Result<bool, Fault> LmdbStore::inspect() {
     return fail(fault("is not one of this program, or damaged: " + lmdb_text(rc)));
   }
   const auto meta = read_meta(txn.get(), dbs);
-  if (!meta) return fail(fault(meta.error().message));
-  return check_identity(*meta);
+  if (meta) return check_identity(*meta);
+  // Version 1 is looked at when it has been upgraded, in a transaction that is given up if something is wrong with it.
+  if (is_version_1(txn.get(), dbs)) return true;
+  return fail(fault(meta.error().message));
 }
 
 Result<bool, Fault> LmdbStore::open_env() {
   // Made here and not with the records below, so that a bad cluster id leaves no file.
-  auto fresh = make_meta(options_.sid, options_.cluster_id);
+  if (!options_.cluster_id.empty() && !valid_cluster_id(options_.cluster_id)) {
+    return fail(fault("a cluster id is 32 hexadecimal digits in lower case, not \"" + options_.cluster_id + "\""));
+  }
+  auto fresh = make_meta(options_.sid);
   if (!fresh) return fail(fault(fresh.error().message));
   if (const int rc = env_.open(options_.directory, options_.map_bytes, 0); rc != 0) {
     return fail(fault("cannot be opened: " + lmdb_text(rc)));
@@ -118,14 +128,21 @@ Result<bool, Fault> LmdbStore::open_env() {
   const bool is_new = stat.ms_entries == 0;
   rc = open_databases(txn.get(), MDB_CREATE, dbs_);
   if (rc == 0 && is_new) rc = write_all_meta(txn.get(), dbs_, *fresh);
+  if (rc == 0 && !is_new) rc = upgrade_meta(txn.get(), dbs_);
   if (rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
   auto meta = read_meta(txn.get(), dbs_);
   if (!meta) return fail(fault(meta.error().message));
+  if (auto checked = check_identity(*meta); !checked) return checked;
   if (rc = txn.commit(); rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
   if (auto synced = directory_.sync(); !synced) return fail(std::move(synced.error()));
 
   meta_ = std::move(*meta);
+  opened_ = dbs_;
   state_.epochs = meta_.epochs;
+  state_.identity.sid = meta_.sid;
+  state_.identity.directory_id = meta_.directory_id;
+  state_.identity.cluster_id = meta_.cluster_id;
+  state_.identity.secret = meta_.secret;
   state_.positions = {meta_.tree_durable, meta_.commit_hint, meta_.log_floor, meta_.last_logged};
   return true;
 }
@@ -140,7 +157,47 @@ Result<bool, Fault> LmdbStore::open_grower() {
   auto opened = GrowAhead::open(std::move(grow), env_.used_bytes());
   if (!opened) return fail(std::move(opened.error()));
   grow_ = std::move(*opened);
+  stager_ = std::make_unique<SnapshotStager>(env_, *grow_, [this](const char* what, int rc) { failed(what, rc); });
+  reader_ = std::make_unique<LogReader>(env_, [this](const std::string& what, const std::string& error) {
+    storage_failed(what + " in " + directory_.data_file(), error);
+  });
   return true;
+}
+
+// Every record of tree and log, as loading would find it.
+Result<bool, Fault> LmdbStore::verify() {
+  const auto good = [](auto...) -> Result<bool, Fault> { return true; };
+  if (auto loaded = load_tree(good, good, good); !loaded) return loaded;
+  return read_log(meta_.log_floor, [](const LogEntry&) {});
+}
+
+// What is broken cannot be told from what is missing: the whole comes from the other members again. Promises stay.
+Result<bool, Fault> LmdbStore::salvage() {
+  const auto verified = verify();
+  if (verified) return true;
+  log::error("store", "{}; log and tree are emptied, and come from the other members again", verified.error().message);
+  Txn txn;
+  int rc = txn.begin(env_, 0);
+  if (rc == 0) rc = empty_all(txn.get());
+  if (rc == 0) rc = write_positions(txn.get(), dbs_.meta, {});
+  if (rc == 0) rc = write_damaged(txn.get(), dbs_.meta, true);
+  if (rc == 0) rc = txn.commit();
+  if (rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
+  grow_->committed(env_.used_bytes());
+  meta_.damaged = true;
+  meta_.tree_durable = meta_.commit_hint = meta_.log_floor = meta_.last_logged = Zxid{};
+  meta_.epoch_ends.clear();
+  state_.positions = {};
+  return true;
+}
+
+int LmdbStore::empty_all(MDB_txn* txn) {
+  int rc = mdb_drop(txn, dbs_.log, 0);
+  if (rc == 0) rc = mdb_drop(txn, dbs_.node, 0);
+  if (rc == 0) rc = mdb_drop(txn, dbs_.session, 0);
+  MDB_val key = to_val(counters_key(dbs_.slot));
+  if (rc == 0) rc = mdb_del(txn, dbs_.meta, &key, nullptr);
+  return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 LmdbStore::~LmdbStore() {
@@ -150,6 +207,8 @@ LmdbStore::~LmdbStore() {
   }
   wake_.notify_one();
   if (writer_.joinable()) writer_.join();
+  reader_.reset();
+  stager_.reset();
   grow_.reset();  // before the environment that free_bytes() reads
 }
 
@@ -184,49 +243,58 @@ Result<bool, Fault> LmdbStore::load_tree(const OnNode& on_node, const OnSession&
                                          const OnCounters& on_counters) {
   Txn txn;
   if (const int rc = txn.begin(env_, MDB_RDONLY); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
-  if (auto ok = load_records<NodeId>(txn.get(), dbs_.node, schema::kNodeDb, on_node); !ok) return ok;
-  if (auto ok = load_records<SessionId>(txn.get(), dbs_.session, schema::kSessionDb, on_session); !ok) return ok;
-  MDB_val key = to_val(schema::kCounters);
+  // Also while the writer works, which may have changed the slots: the transaction tells.
+  const bool first = read_slot(txn.get(), dbs_.meta) == opened_.slot;
+  const MDB_dbi node = first ? opened_.node : opened_.other_node;
+  const MDB_dbi session = first ? opened_.session : opened_.other_session;
+  const std::string_view counters = counters_key(read_slot(txn.get(), dbs_.meta));
+  if (auto ok = load_records<NodeId>(txn.get(), node, schema::kNodeDb, on_node); !ok) return ok;
+  if (auto ok = load_records<SessionId>(txn.get(), session, schema::kSessionDb, on_session); !ok) return ok;
+  MDB_val key = to_val(counters);
   MDB_val value{};
   const int rc = mdb_get(txn.get(), dbs_.meta, &key, &value);
   if (rc == MDB_NOTFOUND) {
-    if (meta_.tree_durable == Zxid{}) return true;
+    MDB_stat nodes{};
+    mdb_stat(txn.get(), node, &nodes);
+    if (nodes.ms_entries == 0) return true;
     return fail(fault("record meta/counters is missing; restore the directory from a backup"));
   }
   if (rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
   std::string_view body;
-  if (!schema::unseal(schema::kCounters, to_view(value), body)) {
+  if (!schema::unseal(counters, to_view(value), body)) {
     return fail(fault("record meta/counters is damaged: its checksum is wrong; restore the directory from a backup"));
   }
   return on_counters(body);
 }
 
 Result<bool, Fault> LmdbStore::read_log(Zxid after, const std::function<void(LogEntry)>& on_entry) {
-  if (after < meta_.log_floor) {
-    return fail(fault("the log begins above " + to_string(meta_.log_floor) + ", not at " + to_string(after)));
-  }
   Txn txn;
   Cursor cursor;
   int rc = txn.begin(env_, MDB_RDONLY);
   if (rc == 0) rc = cursor.open(txn.get(), dbs_.log);
   if (rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  schema::Positions now;
+  if (rc = read_positions(txn.get(), dbs_.meta, now); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  if (after < now.log_floor) {
+    return fail(fault("the log begins above " + to_string(now.log_floor) + ", not at " + to_string(after)));
+  }
   const schema::Key from(after.value + 1);
   MDB_val key = to_val(from.view());
   MDB_val value{};
   Zxid previous = after;
   for (rc = cursor.get(key, value, MDB_SET_RANGE); rc == 0; rc = cursor.get(key, value, MDB_NEXT)) {
     const Zxid zxid{key.mv_size == schema::kKeySize ? schema::get_u64(static_cast<const char*>(key.mv_data)) : 0};
-    std::string_view body;
-    if (!schema::unseal(to_view(key), to_view(value), body) || body.size() < schema::kKeySize) {
+    LogEntry entry;
+    if (!decode_log_record(to_view(key), to_view(value), entry)) {
       return fail(fault("record log/" + to_string(zxid) +
                         " is damaged: its checksum is wrong; restore the directory from a backup"));
     }
-    const Zxid follows{schema::get_u64(body.data())};
-    if (follows != previous) {
-      return fail(fault("record log/" + to_string(zxid) + " follows " + to_string(follows) + ", which is not there (" +
-                        to_string(previous) + " is); restore the directory from a backup"));
+    if (entry.previous != previous) {
+      return fail(fault("record log/" + to_string(zxid) + " follows " + to_string(entry.previous) +
+                        ", which is not there (" + to_string(previous) +
+                        " is); restore the directory from a backup"));
     }
-    on_entry({zxid, follows, std::make_shared<const std::string>(body.substr(schema::kKeySize))});
+    on_entry(std::move(entry));
     previous = zxid;
   }
   if (rc != MDB_NOTFOUND) return fail(fault("cannot be read: " + lmdb_text(rc)));
@@ -246,12 +314,32 @@ void LmdbStore::set_on_space(std::function<void(bool)> on_space) {
 }
 
 void LmdbStore::submit(Batch batch) {
+  COORD_CHECK_MSG(batch.id > last_id_, "ids of batches ascend");
+  last_id_ = batch.id;
+  enqueue(std::move(batch));
+}
+
+void LmdbStore::snapshot_begin(Zxid zxid) { enqueue(BeginSnapshot{zxid}); }
+void LmdbStore::snapshot_piece(std::string bytes) { enqueue(PieceOfSnapshot{std::move(bytes)}); }
+void LmdbStore::snapshot_end(std::function<void(Zxid)> staged) { enqueue(EndSnapshot{std::move(staged)}); }
+void LmdbStore::snapshot_drop() { enqueue(DropSnapshot{}); }
+
+void LmdbStore::read_log_later(Zxid after, Zxid up_to, std::size_t max_bytes,
+                               std::function<void(std::vector<LogEntry>)> done) {
+  reader_->submit(dbs_.log, {after, up_to, max_bytes, std::move(done)});
+}
+
+std::unique_ptr<SnapshotSource> LmdbStore::open_snapshot() {
+  auto source = LmdbSnapshotSource::open(env_, opened_, pins_, options_.directory);
+  if (!source) storage_failed("reading a snapshot", source.error().message);
+  return std::move(*source);
+}
+
+void LmdbStore::enqueue(Item item) {
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
-    COORD_CHECK_MSG(batch.id > last_id_, "ids of batches ascend");
-    last_id_ = batch.id;
-    queue_.push_back(std::move(batch));
+    queue_.push_back(std::move(item));
     wake = std::exchange(idle_, false);
   }
   if (wake) {
@@ -271,9 +359,15 @@ void LmdbStore::run() {
   std::unique_lock lock(mutex_);
   while (take(lock)) {
     lock.unlock();
-    commit_group();
-    if (on_durable_) on_durable_(group_.back().id);
-    group_.clear();
+    if (item_) {
+      handle(*std::exchange(item_, std::nullopt));
+    } else {
+      commit_group();
+      if (on_durable_) on_durable_(group_.back().id);
+      const bool installed = std::any_of(group_.begin(), group_.end(), [](const Batch& b) { return b.install_snapshot; });
+      group_.clear();
+      if (installed) stager_->clear(dbs_);  // what was the tree before
+    }
     lock.lock();
   }
 }
@@ -290,15 +384,61 @@ bool LmdbStore::take(std::unique_lock<std::mutex>& lock) {
   const std::size_t bytes_max = tight ? kGroupBytesTight : kGroupBytesMax;
   Weight sum;
   while (!queue_.empty()) {
-    const Weight weight = weigh(queue_.front());
+    auto* batch = std::get_if<Batch>(&queue_.front());
+    if (batch == nullptr) {
+      if (!group_.empty()) break;
+      item_ = std::move(queue_.front());
+      queue_.pop_front();
+      return true;
+    }
+    const Weight weight = weigh(*batch);
     const bool fits = sum.entries + weight.entries <= kGroupEntriesMax && sum.bytes + weight.bytes <= bytes_max;
     if (!group_.empty() && !fits) break;
     sum.entries += weight.entries;
     sum.bytes += weight.bytes;
-    group_.push_back(std::move(queue_.front()));
+    group_.push_back(std::move(*batch));
     queue_.pop_front();
   }
   return !group_.empty();
+}
+
+void LmdbStore::handle(Item item) {
+  if (const auto* first = std::get_if<BeginSnapshot>(&item)) {
+    state_.staged = Zxid{};
+    stager_->begin(dbs_, first->zxid);
+  } else if (const auto* piece = std::get_if<PieceOfSnapshot>(&item)) {
+    stager_->piece(dbs_, piece->bytes);
+  } else if (const auto* end = std::get_if<EndSnapshot>(&item)) {
+    state_.staged = stager_->end(dbs_);
+    end->staged(state_.staged);
+  } else {
+    state_.staged = Zxid{};
+    stager_->drop(dbs_);
+  }
+}
+
+void LmdbStore::note_age(Zxid last_logged) {
+  if (options_.log_keep_ms == 0) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (ages_.empty() || now - ages_.back().first >= std::chrono::seconds(1)) ages_.emplace_back(now, last_logged);
+  const auto keep = std::chrono::milliseconds(options_.log_keep_ms);
+  while (ages_.size() > 1 && now - ages_[1].first >= keep) ages_.pop_front();
+}
+
+PurgeLimits LmdbStore::purge_limits(std::uint64_t entries) const {
+  PurgeLimits limits;
+  limits.keep_bytes = options_.log_keep_bytes;
+  limits.keep_entries = options_.log_keep_entries;
+  limits.slice = 2 * entries + kPurgeBase;
+  limits.ceiling = pins_->lowest();
+  if (options_.log_keep_ms != 0) {
+    // The log ended here when the time to keep began; everything above is younger.
+    const auto keep = std::chrono::milliseconds(options_.log_keep_ms);
+    const bool old = !ages_.empty() && std::chrono::steady_clock::now() - ages_.front().first >= keep;
+    limits.old = old ? ages_.front().second : Zxid{};
+    limits.bytes_most = kKeepBytesFactor * options_.log_keep_bytes;
+  }
+  return limits;
 }
 
 void LmdbStore::commit_group() {
@@ -313,12 +453,17 @@ void LmdbStore::commit_group() {
   for (const Batch& batch : group_) bound.add(batch, work);
   work.log.deletes = 2 * work.log.puts + kPurgeBase;
   const std::uint64_t used = env_.used_bytes();
-  const std::uint64_t bytes = bound.pages(txn.get(), dbs_, work) * env_.page_size();
+  std::uint64_t bytes = bound.pages(txn.get(), dbs_, work) * env_.page_size();
+  // An install empties the log: the list of its pages is written.
+  const bool installs = std::any_of(group_.begin(), group_.end(), [](const Batch& b) { return b.install_snapshot; });
+  if (installs) bytes += kInstallBytes + env_.used_bytes() / 256;
   const GrowAhead::Lease lease = grow_->reserve(bytes);
 
   apply_group(txn, state, done);
   if (const int rc = txn.commit(); rc != 0) failed("commit", rc);
   state_ = state;
+  if (installs) dbs_.swap_slots();
+  note_age(state_.positions.last_logged);
 
   const std::uint64_t used_now = env_.used_bytes();
   assert(used_now <= used + bytes);
@@ -342,8 +487,7 @@ void LmdbStore::apply_group(Txn& txn, State& state, Counters& done) {
   for (Batch& batch : group_) {
     if (const int rc = apply.apply(batch); rc != 0) failed("write", rc);
   }
-  const PurgeLimits limits{options_.log_keep_bytes, options_.log_keep_entries, 2 * apply.entries() + kPurgeBase};
-  if (const int rc = apply.purge(limits); rc != 0) failed("purge", rc);
+  if (const int rc = apply.purge(purge_limits(apply.entries())); rc != 0) failed("purge", rc);
   if (const int rc = apply.finish(); rc != 0) failed("write", rc);
   state = apply.state();
   done.entries = apply.entries();

@@ -12,11 +12,11 @@ MemoryStore::MemoryStore(Options options) : MemoryStore(nullptr, options) {}
 MemoryStore::MemoryStore(std::shared_ptr<MemoryDisk> disk, Options options)
     : options_(options), disk_(disk ? std::move(disk) : std::make_shared<MemoryDisk>()) {
   Meta& meta = disk_->meta;
-  if (meta.cluster_id.empty()) {
-    meta.cluster_id = "0123456789abcdef0123456789abcdef";
-    meta.secret = std::string(32, 's');
+  if (meta.directory_id.empty()) {
+    meta.directory_id = options_.directory_id;
     meta.sid = options_.sid;
   }
+  refresh_ends();
   COORD_CHECK_MSG(meta.sid == options_.sid, "the disk belongs to another server");
   meta_ = meta;
 }
@@ -34,7 +34,8 @@ Result<bool, Fault> MemoryStore::load_tree(const OnNode& on_node, const OnSessio
 }
 
 Result<bool, Fault> MemoryStore::read_log(Zxid after, const std::function<void(LogEntry)>& on_entry) {
-  if (after < meta_.log_floor) return fail(Fault{"the log begins above " + to_string(meta_.log_floor)});
+  const Zxid floor = disk_->meta.log_floor;
+  if (after < floor) return fail(Fault{"the log begins above " + to_string(floor)});
   Zxid previous = after;
   for (auto it = disk_->log.upper_bound(after); it != disk_->log.end(); ++it) {
     if (it->second.previous != previous) {
@@ -60,7 +61,130 @@ void MemoryStore::submit(Batch batch) {
   COORD_CHECK_MSG(batch.id > last_id_, "ids of batches ascend");
   last_id_ = batch.id;
   queue_.push_back(std::move(batch));
-  if (options_.completion == Completion::kInline) complete();
+  if (options_.completion == Completion::kInline) {
+    complete();
+    run_later();
+  }
+}
+
+void MemoryStore::run_later(std::size_t count) {
+  for (; count > 0 && !later_.empty(); --count) {
+    const auto work = std::move(later_.front());
+    later_.pop_front();
+    work();
+  }
+}
+
+void MemoryStore::read_log_later(Zxid after, Zxid up_to, std::size_t max_bytes,
+                                 std::function<void(std::vector<LogEntry>)> done) {
+  later_.push_back([this, after, up_to, max_bytes, done = std::move(done)] {
+    std::vector<LogEntry> entries;
+    std::size_t bytes = 0;
+    for (auto it = disk_->log.upper_bound(after); it != disk_->log.end() && it->first <= up_to; ++it) {
+      if (entries.empty() && it->second.previous != after) break;
+      entries.push_back(it->second);
+      bytes += it->second.payload->size();
+      if (bytes >= max_bytes) break;
+    }
+    done(std::move(entries));
+  });
+}
+
+// --- snapshots
+
+namespace {
+
+class MemorySource final : public SnapshotSource {
+ public:
+  MemorySource(const MemoryDisk& disk, std::shared_ptr<std::multiset<Zxid>> pins)
+      : zxid_(disk.meta.tree_durable), nodes_(disk.nodes), sessions_(disk.sessions), counters_(disk.counters),
+        pins_(std::move(pins)) {
+    pins_->insert(zxid_);
+  }
+  ~MemorySource() override { pins_->erase(pins_->find(zxid_)); }
+  Zxid zxid() const override { return zxid_; }
+  std::uint64_t bytes() const override {
+    std::uint64_t sum = 0;
+    for (const auto& [id, record] : nodes_) sum += record.size();
+    return sum;
+  }
+  Result<std::string, Fault> next(std::size_t max_bytes) override {
+    std::string out;
+    if (ended_) return out;
+    while (!nodes_.empty() && out.size() < max_bytes) {
+      put_record(RecordKind::kNode, nodes_.begin()->first.value, nodes_.begin()->second, out, totals_);
+      nodes_.erase(nodes_.begin());
+    }
+    while (nodes_.empty() && !sessions_.empty() && out.size() < max_bytes) {
+      const auto first = sessions_.begin();
+      put_record(RecordKind::kSession, static_cast<std::uint64_t>(first->first.value), first->second, out, totals_);
+      sessions_.erase(first);
+    }
+    if (!nodes_.empty() || !sessions_.empty()) return out;
+    if (counters_) put_record(RecordKind::kCounters, 0, *counters_, out, totals_);
+    put_end(totals_, out);
+    ended_ = true;
+    return out;
+  }
+
+ private:
+  const Zxid zxid_;
+  std::map<NodeId, std::string> nodes_;
+  std::map<SessionId, std::string> sessions_;
+  std::optional<std::string> counters_;
+  std::shared_ptr<std::multiset<Zxid>> pins_;
+  SnapshotTotals totals_;
+  bool ended_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<SnapshotSource> MemoryStore::open_snapshot() { return std::make_unique<MemorySource>(*disk_, pins_); }
+
+void MemoryStore::snapshot_begin(Zxid zxid) {
+  staged_.emplace();
+  staged_->zxid = zxid;
+}
+
+void MemoryStore::snapshot_piece(std::string bytes) {
+  if (!staged_ || !staged_->good) return;
+  Staged& to = *staged_;
+  to.good = to.reader.take(bytes, [&](RecordKind kind, std::uint64_t key, std::string_view body) {
+    if (kind == RecordKind::kNode) to.nodes[NodeId(key)] = body;
+    if (kind == RecordKind::kSession) to.sessions[SessionId(static_cast<std::int64_t>(key))] = body;
+    if (kind == RecordKind::kCounters) to.counters = body;
+    return true;
+  });
+}
+
+void MemoryStore::snapshot_end(std::function<void(Zxid)> staged) {
+  later_.push_back([this, staged = std::move(staged)] {
+    const bool whole = staged_ && staged_->good && staged_->reader.complete();
+    if (!whole) staged_.reset();
+    staged(whole ? staged_->zxid : Zxid{});
+  });
+}
+
+void MemoryStore::snapshot_drop() { staged_.reset(); }
+
+void MemoryStore::install() {
+  COORD_CHECK_MSG(staged_ && staged_->reader.complete(), "a snapshot is installed that was not staged");
+  Meta& at = disk_->meta;
+  at.tree_durable = at.commit_hint = at.log_floor = at.last_logged = staged_->zxid;
+  disk_->log.clear();
+  disk_->nodes = std::move(staged_->nodes);
+  disk_->sessions = std::move(staged_->sessions);
+  disk_->counters = std::move(staged_->counters);
+  staged_.reset();
+}
+
+void MemoryStore::refresh_ends() {
+  Meta& at = disk_->meta;
+  at.epoch_ends.clear();
+  for (const auto& [zxid, entry] : disk_->log) {
+    if (at.epoch_ends.empty() || at.epoch_ends.back().epoch() != zxid.epoch()) at.epoch_ends.push_back(zxid);
+    at.epoch_ends.back() = zxid;
+  }
 }
 
 void MemoryStore::complete(std::size_t count, bool report) {
@@ -80,6 +204,7 @@ void MemoryStore::complete(std::size_t count, bool report) {
 
 void MemoryStore::apply(Batch& batch) {
   Meta& at = disk_->meta;
+  if (batch.install_snapshot) install();
   if (batch.truncate_after) truncate(*batch.truncate_after);
   for (LogEntry& entry : batch.append) append(entry);
   if (batch.epochs) {
@@ -88,6 +213,12 @@ void MemoryStore::apply(Batch& batch) {
     COORD_CHECK(batch.epochs->accepted >= batch.epochs->current);
     at.epochs = *batch.epochs;
   }
+  if (batch.identity) {
+    COORD_CHECK(at.cluster_id.empty() || at.cluster_id == batch.identity->cluster_id);
+    at.cluster_id = batch.identity->cluster_id;
+    at.secret = batch.identity->secret;
+  }
+  if (batch.repaired) at.damaged = false;
   if (batch.commit_hint) {
     COORD_CHECK_MSG(*batch.commit_hint <= at.last_logged, "committed beyond the log");
     at.commit_hint = std::max(at.commit_hint, *batch.commit_hint);
@@ -144,7 +275,8 @@ void MemoryStore::fold(FoldRecord& record) {
 
 void MemoryStore::purge(std::size_t appended) {
   Meta& at = disk_->meta;
-  const Zxid ceiling = std::min(at.commit_hint, at.tree_durable);
+  Zxid ceiling = std::min(at.commit_hint, at.tree_durable);
+  if (!pins_->empty()) ceiling = std::min(ceiling, *pins_->begin());
   for (std::size_t slice = 2 * appended + 64; slice > 0 && disk_->log.size() > options_.log_keep_entries; --slice) {
     const auto first = disk_->log.begin();
     if (first->first > ceiling) return;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 namespace coord::store {
 
@@ -40,11 +41,12 @@ Result<Epochs, Fault> read_epochs(MDB_txn* txn, MDB_dbi meta) {
   std::array<Epochs, 2> copies;
   const std::array<std::string_view, 2> keys = {schema::kEpochs1, schema::kEpochs2};
   for (std::size_t i = 0; i < copies.size(); ++i) {
-    auto body = read_record(txn, meta, keys[i], 8);
+    auto body = read_record(txn, meta, keys[i], schema::kEpochsSize);
     if (!body) return fail(std::move(body.error()));
-    copies[i] = {get_u32(body->data()), get_u32(body->data() + 4)};
+    copies[i] = {get_u32(body->data()), get_u32(body->data() + 4), Sid{get_u32(body->data() + 8)}};
   }
-  if (copies[0].accepted != copies[1].accepted || copies[0].current != copies[1].current) {
+  if (copies[0].accepted != copies[1].accepted || copies[0].current != copies[1].current ||
+      copies[0].accepted_from != copies[1].accepted_from) {
     return fail(damaged(schema::kEpochs1, "and its copy differ: a promise may have been forgotten"));
   }
   return copies[0];
@@ -78,6 +80,30 @@ Result<bool, Fault> check_log_ends(MDB_txn* txn, MDB_dbi log, const Meta& meta) 
   return true;
 }
 
+// The last key of each epoch, by looking for the first of the next one.
+Result<std::vector<Zxid>, Fault> read_epoch_ends(MDB_txn* txn, MDB_dbi log) {
+  std::vector<Zxid> ends;
+  Cursor cursor;
+  MDB_val key{};
+  MDB_val value{};
+  int rc = cursor.open(txn, log);
+  if (rc == 0) rc = cursor.get(key, value, MDB_FIRST);
+  while (rc == 0) {
+    const Zxid here{get_u64(static_cast<const char*>(key.mv_data))};
+    const schema::Key next(Zxid{here.epoch() + 1, 0});
+    key = to_val(next.view());
+    rc = here.epoch() == 0xffffffff ? MDB_NOTFOUND : cursor.get(key, value, MDB_SET_RANGE);
+    const bool at_end = rc == MDB_NOTFOUND;
+    if (at_end || rc == 0) rc = cursor.get(key, value, at_end ? MDB_LAST : MDB_PREV);
+    if (rc != 0) break;
+    ends.push_back(Zxid{get_u64(static_cast<const char*>(key.mv_data))});
+    if (at_end) return ends;
+    rc = cursor.get(key, value, MDB_NEXT);
+  }
+  if (rc != MDB_NOTFOUND) return fail(Fault{"cannot read the log: " + lmdb_text(rc)});
+  return ends;
+}
+
 Result<bool, Fault> check_relations(const Meta& meta) {
   const bool positions = meta.log_floor <= meta.tree_durable && meta.tree_durable <= meta.commit_hint &&
                          meta.commit_hint <= meta.last_logged;
@@ -106,7 +132,13 @@ int open_databases(MDB_txn* txn, unsigned flags, Databases& dbs) {
   if (rc == 0) rc = mdb_dbi_open(txn, schema::kLogDb, flags, &dbs.log);
   if (rc == 0) rc = mdb_dbi_open(txn, schema::kNodeDb, flags, &dbs.node);
   if (rc == 0) rc = mdb_dbi_open(txn, schema::kSessionDb, flags, &dbs.session);
-  return rc;
+  if (rc == 0) rc = mdb_dbi_open(txn, schema::kNodeDb1, flags, &dbs.other_node);
+  if (rc == 0) rc = mdb_dbi_open(txn, schema::kSessionDb1, flags, &dbs.other_session);
+  if (rc == MDB_NOTFOUND && dbs.session != 0) rc = 0;  // of version 1; an upgrade makes them
+  dbs.slot = 0;
+  if (rc != 0) return rc;
+  if (read_slot(txn, dbs.meta) == 1) dbs.swap_slots();
+  return 0;
 }
 
 Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs) {
@@ -116,10 +148,15 @@ Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs) {
     return fail(Fault{"has format version " + std::to_string(version) + ", this program knows " +
                       std::to_string(schema::kFormatVersion) + "; use the program that wrote it"});
   }
-  const auto identity = read_record(txn, dbs.meta, schema::kIdentity, 4 + schema::kClusterIdSize);
+  const auto identity = read_record(txn, dbs.meta, schema::kIdentity, 0);
   if (!identity) return fail(identity.error());
-  const auto secret = read_record(txn, dbs.meta, schema::kSecret, schema::kSecretSize);
+  const auto secret = read_record(txn, dbs.meta, schema::kSecret, 0);
   if (!secret) return fail(secret.error());
+  constexpr std::size_t kVirginSize = 4 + schema::kDirectoryIdSize;
+  const bool virgin = identity->size() == kVirginSize && secret->empty();
+  const bool member = identity->size() == kVirginSize + schema::kClusterIdSize &&
+                      secret->size() == schema::kSecretSize;
+  if (!virgin && !member) return fail(damaged(schema::kIdentity, "is damaged: its length is wrong"));
   const auto epochs = read_epochs(txn, dbs.meta);
   if (!epochs) return fail(epochs.error());
   const auto positions = read_record(txn, dbs.meta, schema::kPositions, schema::kPositionsSize);
@@ -127,39 +164,66 @@ Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs) {
 
   Meta meta;
   meta.sid = Sid{get_u32(identity->data())};
-  meta.cluster_id = identity->substr(4);
+  meta.directory_id = identity->substr(4, schema::kDirectoryIdSize);
+  meta.cluster_id = identity->substr(kVirginSize);
   meta.secret = *secret;
   meta.epochs = *epochs;
-  meta.tree_durable = Zxid{get_u64(positions->data())};
-  meta.commit_hint = Zxid{get_u64(positions->data() + 8)};
-  meta.log_floor = Zxid{get_u64(positions->data() + 16)};
-  meta.last_logged = Zxid{get_u64(positions->data() + 24)};
+  schema::Positions at;
+  static_cast<void>(read_positions(txn, dbs.meta, at));  // it was read already
+  meta.tree_durable = at.tree_durable;
+  meta.commit_hint = at.commit_hint;
+  meta.log_floor = at.log_floor;
+  meta.last_logged = at.last_logged;
   if (auto checked = check_relations(meta); !checked) return fail(std::move(checked.error()));
   if (auto checked = check_log_ends(txn, dbs.log, meta); !checked) return fail(std::move(checked.error()));
+  auto ends = read_epoch_ends(txn, dbs.log);
+  if (!ends) return fail(std::move(ends.error()));
+  meta.epoch_ends = std::move(*ends);
+  MDB_val key = to_val(schema::kDamaged);
+  MDB_val value{};
+  meta.damaged = mdb_get(txn, dbs.meta, &key, &value) == 0;
   return meta;
 }
 
-Result<Meta, Fault> make_meta(Sid sid, const std::string& cluster_id) {
+Result<Meta, Fault> make_meta(Sid sid) {
   Meta meta;
   meta.sid = sid;
-  meta.cluster_id = cluster_id;
-  meta.secret.resize(schema::kSecretSize);
-  std::array<char, schema::kClusterIdSize / 2> random{};
-  if (!random_bytes(meta.secret.data(), meta.secret.size()) || !random_bytes(random.data(), random.size())) {
+  meta.directory_id.resize(schema::kDirectoryIdSize);
+  if (!random_bytes(meta.directory_id.data(), meta.directory_id.size())) {
     return fail(Fault{"no random numbers to be had from the system"});
   }
-  if (meta.cluster_id.empty()) {
-    for (const char c : random) {
-      meta.cluster_id += "0123456789abcdef"[(static_cast<unsigned char>(c) >> 4) & 15];
-      meta.cluster_id += "0123456789abcdef"[static_cast<unsigned char>(c) & 15];
-    }
-  }
-  const auto hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
-  if (meta.cluster_id.size() != schema::kClusterIdSize ||
-      !std::all_of(meta.cluster_id.begin(), meta.cluster_id.end(), hex)) {
-    return fail(Fault{"a cluster id is 32 hexadecimal digits in lower case, not \"" + meta.cluster_id + "\""});
-  }
   return meta;
+}
+
+bool valid_cluster_id(std::string_view id) {
+  const auto hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  return id.size() == schema::kClusterIdSize && std::all_of(id.begin(), id.end(), hex);
+}
+
+bool is_version_1(MDB_txn* txn, const Databases& dbs) {
+  const auto format = read_record(txn, dbs.meta, schema::kFormat, 4);
+  return format && get_u32(format->data()) == 1;
+}
+
+int upgrade_meta(MDB_txn* txn, const Databases& dbs) {
+  if (!is_version_1(txn, dbs)) return 0;
+  const auto identity = read_record(txn, dbs.meta, schema::kIdentity, 4 + schema::kClusterIdSize);
+  const auto secret = read_record(txn, dbs.meta, schema::kSecret, schema::kSecretSize);
+  const auto first = read_record(txn, dbs.meta, schema::kEpochs1, 8);
+  const auto second = read_record(txn, dbs.meta, schema::kEpochs2, 8);
+  // Something is damaged: what reads it next says what.
+  if (!identity || !secret || !first || !second || *first != *second) return 0;
+  auto meta = make_meta(Sid{get_u32(identity->data())});
+  if (!meta) return EIO;
+  meta->cluster_id = identity->substr(4);
+  meta->secret = *secret;
+  meta->epochs = {get_u32(first->data()), get_u32(first->data() + 4), Sid{}};
+  std::array<char, 4> version{};
+  put_u32(version.data(), schema::kFormatVersion);
+  int rc = put_record(txn, dbs.meta, schema::kFormat, {version.data(), version.size()});
+  if (rc == 0) rc = write_identity(txn, dbs.meta, *meta);
+  if (rc == 0) rc = write_epochs(txn, dbs.meta, meta->epochs);
+  return rc;
 }
 
 int put_record(MDB_txn* txn, MDB_dbi dbi, std::string_view key, std::string_view body) {
@@ -173,11 +237,20 @@ int put_record(MDB_txn* txn, MDB_dbi dbi, std::string_view key, std::string_view
 }
 
 int write_epochs(MDB_txn* txn, MDB_dbi meta, const Epochs& epochs) {
-  std::array<char, 8> body{};
+  std::array<char, schema::kEpochsSize> body{};
   put_u32(body.data(), epochs.accepted);
   put_u32(body.data() + 4, epochs.current);
+  put_u32(body.data() + 8, epochs.accepted_from.value);
   const int rc = put_record(txn, meta, schema::kEpochs1, {body.data(), body.size()});
   return rc != 0 ? rc : put_record(txn, meta, schema::kEpochs2, {body.data(), body.size()});
+}
+
+int read_positions(MDB_txn* txn, MDB_dbi meta, schema::Positions& positions) {
+  const auto body = read_record(txn, meta, schema::kPositions, schema::kPositionsSize);
+  if (!body) return MDB_CORRUPTED;
+  positions = {Zxid{get_u64(body->data())}, Zxid{get_u64(body->data() + 8)}, Zxid{get_u64(body->data() + 16)},
+               Zxid{get_u64(body->data() + 24)}};
+  return 0;
 }
 
 int write_positions(MDB_txn* txn, MDB_dbi meta, const schema::Positions& positions) {
@@ -189,15 +262,36 @@ int write_positions(MDB_txn* txn, MDB_dbi meta, const schema::Positions& positio
   return put_record(txn, meta, schema::kPositions, {body.data(), body.size()});
 }
 
+int write_identity(MDB_txn* txn, MDB_dbi meta, const Meta& identity) {
+  std::string body(4, '\0');
+  put_u32(body.data(), identity.sid.value);
+  body += identity.directory_id + identity.cluster_id;
+  const int rc = put_record(txn, meta, schema::kIdentity, body);
+  return rc != 0 ? rc : put_record(txn, meta, schema::kSecret, identity.secret);
+}
+
+std::uint8_t read_slot(MDB_txn* txn, MDB_dbi meta) {
+  const auto slot = read_record(txn, meta, schema::kSlot, 1);
+  return slot && (*slot)[0] == 1 ? 1 : 0;
+}
+
+int write_slot(MDB_txn* txn, MDB_dbi meta, std::uint8_t slot) {
+  const char body = static_cast<char>(slot);
+  return put_record(txn, meta, schema::kSlot, {&body, 1});
+}
+
+int write_damaged(MDB_txn* txn, MDB_dbi meta, bool is_damaged) {
+  if (is_damaged) return put_record(txn, meta, schema::kDamaged, {});
+  MDB_val key = to_val(schema::kDamaged);
+  const int rc = mdb_del(txn, meta, &key, nullptr);
+  return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 int write_all_meta(MDB_txn* txn, const Databases& dbs, const Meta& meta) {
   std::array<char, 4> version{};
   put_u32(version.data(), schema::kFormatVersion);
-  std::string identity(4, '\0');
-  put_u32(identity.data(), meta.sid.value);
-  identity += meta.cluster_id;
   int rc = put_record(txn, dbs.meta, schema::kFormat, {version.data(), version.size()});
-  if (rc == 0) rc = put_record(txn, dbs.meta, schema::kIdentity, identity);
-  if (rc == 0) rc = put_record(txn, dbs.meta, schema::kSecret, meta.secret);
+  if (rc == 0) rc = write_identity(txn, dbs.meta, meta);
   if (rc == 0) rc = write_epochs(txn, dbs.meta, meta.epochs);
   if (rc == 0) {
     rc = write_positions(txn, dbs.meta, {meta.tree_durable, meta.commit_hint, meta.log_floor, meta.last_logged});

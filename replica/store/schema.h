@@ -1,9 +1,11 @@
-// The on-disk specification: one LMDB environment (data.mdb, lock.mdb) in the data directory, four named databases.
+// The on-disk specification: one LMDB environment (data.mdb, lock.mdb) in the data directory, six named databases.
 //
 //   meta     key: a word (below)          value: record
 //   log      key: zxid, 8 bytes           value: record of { previous zxid (8), payload }
 //   node     key: node id, 8 bytes        value: record of { encoded node }
 //   session  key: session id, 8 bytes     value: record of { encoded session }
+//   node.1, session.1    as node and session: of the two slots, meta/slot says which one is the tree; a snapshot from
+//                        another replica is staged in the other, and installed by changing meta/slot
 //
 // A record is { CRC32C over key and body (4) , body }. All integers are big-endian, so that keys sort by number
 // (session ids by their unsigned image, which nothing relies on). Anything that changes a byte of this changes
@@ -11,12 +13,16 @@
 //
 //   meta key     body
 //   format       version (4)
-//   identity     sid (4), cluster id (32 hex digits)
-//   secret       32 bytes
-//   epochs.1     accepted epoch (4), current epoch (4)
+//   identity     sid (4), directory id (16), cluster id (32 hex digits, or nothing: virgin)
+//   secret       32 bytes, or nothing
+//   epochs.1     accepted epoch (4), current epoch (4), sid that was promised the accepted epoch (4)
 //   epochs.2     the same again: a promise that is forgotten or altered costs an acknowledged write
 //   positions    tree_durable (8), commit_hint (8), log_floor (8), last_logged (8)
-//   counters     what the tree handed out with the last fold; absent before the first
+//   counters     what the tree handed out with the last fold; absent before the first. counters.1: of the other slot
+//   slot         0 or 1 (1 byte); absent: 0
+//   damaged      nothing; there: log and tree were emptied as something in them was broken, and not yet repaired
+//
+// Version 1 had an identity without directory id, epochs without the promised sid, and one slot; it is upgraded at open.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +35,7 @@
 
 namespace coord::store::schema {
 
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;
 inline constexpr const char* kDataFile = "data.mdb";
 inline constexpr const char* kLmdbLockFile = "lock.mdb";
 inline constexpr const char* kLockFile = "coord.lock";
@@ -38,7 +44,9 @@ inline constexpr const char* kMetaDb = "meta";
 inline constexpr const char* kLogDb = "log";
 inline constexpr const char* kNodeDb = "node";
 inline constexpr const char* kSessionDb = "session";
-inline constexpr unsigned kDatabases = 4;
+inline constexpr const char* kNodeDb1 = "node.1";
+inline constexpr const char* kSessionDb1 = "session.1";
+inline constexpr unsigned kDatabases = 6;
 
 inline constexpr std::string_view kFormat = "format";
 inline constexpr std::string_view kIdentity = "identity";
@@ -47,12 +55,17 @@ inline constexpr std::string_view kEpochs1 = "epochs.1";
 inline constexpr std::string_view kEpochs2 = "epochs.2";
 inline constexpr std::string_view kPositions = "positions";
 inline constexpr std::string_view kCounters = "counters";
+inline constexpr std::string_view kCounters1 = "counters.1";
+inline constexpr std::string_view kSlot = "slot";
+inline constexpr std::string_view kDamaged = "damaged";
 
 inline constexpr std::size_t kChecksumSize = 4;
 inline constexpr std::size_t kKeySize = 8;
 inline constexpr std::size_t kLogHeaderSize = kChecksumSize + 8;  // checksum, previous zxid
 inline constexpr std::size_t kClusterIdSize = 32;
+inline constexpr std::size_t kDirectoryIdSize = 16;
 inline constexpr std::size_t kSecretSize = 32;
+inline constexpr std::size_t kEpochsSize = 12;
 
 inline void put_u32(char* to, std::uint32_t v) {
   v = __builtin_bswap32(v);
