@@ -30,8 +30,8 @@ bool Leader::draining() const {
 bool Leader::accepts_proposals() const {
   if (progress_ != Progress::kBroadcast || draining() || reconfirm_ping_ != 0 || core_.leaving) return false;
   const Limits& limits = core_.config.limits;
-  return entries_above(core_.log, core_.committed) < limits.outstanding_entries &&
-         outstanding_bytes_ < limits.outstanding_bytes;
+  const std::size_t outstanding = tail_.size() - tail_index(std::max(core_.committed, tail_floor_));
+  return outstanding < limits.outstanding_entries && outstanding_bytes_ < limits.outstanding_bytes;
 }
 
 void Leader::propose(const Propose& proposal) {

@@ -235,6 +235,10 @@ bool Learner::take_identity(const NewLeader& m, Persist& persist) {
     violation("another cluster");
     return false;
   }
+  if (m.cluster_id.empty()) {
+    violation("a leader without an identity");
+    return false;
+  }
   // An identity without a single entry was never in use: it comes from a nominee that did not get through.
   persist.cluster_id = core_.cluster_id = m.cluster_id;
   persist.secret = core_.secret = m.secret;

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -84,6 +85,8 @@ class Ensemble {
     }
   }
 
+  bool enrols = false;  // the drivers propose what Enrol asks for
+
   Node& node(std::uint32_t sid) { return nodes_.at(Sid{sid}); }
   Peer& peer(std::uint32_t sid) { return *node(sid).peer; }
 
@@ -109,12 +112,13 @@ class Ensemble {
     state.damaged = disk.damaged;
     state.fresh_cluster_id = "cluster of " + std::to_string(sid);
     state.fresh_secret = "secret of " + std::to_string(sid);
-    state.enrolled = node.enrolled;
     node.delivered = disk.base;
     node.pending.clear();
     for (const LogEntry& entry : disk.log) {
       (entry.zxid <= std::max(disk.hint, disk.floor) ? node.delivered : node.pending).push_back(entry);
     }
+    read_enrolment(node, false);
+    state.enrolled = node.enrolled;
     node.peer = std::make_unique<Peer>(node.config, std::move(state));
     step(node, Start{now_});
     for (auto& [other, its] : nodes_) connect(node.sid, other);
@@ -159,12 +163,23 @@ class Ensemble {
         auto [to, life, event] = std::move(queue_.front());
         queue_.pop_front();
         Node& node = nodes_.at(to);
-        if (node.up() && node.life == life) step(node, event);
+        if (!node.up() || node.life != life) continue;
+        if (paused_.contains(to)) {
+          stopped_.emplace_back(to, life, std::move(event));
+        } else {
+          step(node, event);
+        }
+        continue;
+      }
+      if (!to_enrol_.empty()) {
+        auto [sid, payload] = std::move(to_enrol_.front());
+        to_enrol_.pop_front();
+        if (nodes_.at(sid).up() && nodes_.at(sid).peer->accepts_proposals()) put(nodes_.at(sid), payload);
         continue;
       }
       bool wrote = false;
       for (auto& [sid, node] : nodes_) {
-        if (node.up() && !node.slow_disk && !node.unwritten.empty()) {
+        if (node.up() && !node.slow_disk && !paused_.contains(sid) && !node.unwritten.empty()) {
           write(node);
           wrote = true;
         }
@@ -206,16 +221,18 @@ class Ensemble {
     disk.hint = std::max(disk.hint, disk.floor);
   }
   void pause(std::uint32_t sid) { paused_.insert(Sid{sid}); }
-  void go_on(std::uint32_t sid) { paused_.erase(Sid{sid}); }
+  void go_on(std::uint32_t sid) {
+    paused_.erase(Sid{sid});
+    for (auto& one : std::exchange(stopped_, {})) queue_.push_back(std::move(one));
+    run();
+  }
   std::int64_t now() const { return now_; }
 
   Zxid propose(std::uint32_t sid, const std::string& value) {
     Node& node = this->node(sid);
     EXPECT_TRUE(node.peer->accepts_proposals());
     if (!node.peer->accepts_proposals()) return {};
-    const Zxid zxid = node.peer->next_zxid();
-    node.pending.push_back({zxid, node.peer->last_logged(), text(value), {}});
-    step(node, Propose{zxid, text(value), {}});
+    const Zxid zxid = put(node, value);
     run();
     return zxid;
   }
@@ -310,6 +327,13 @@ class Ensemble {
     }
   }
 
+  Zxid put(Node& node, const std::string& value) {
+    const Zxid zxid = node.peer->next_zxid();
+    node.pending.push_back({zxid, node.peer->last_logged(), text(value), {}});
+    step(node, Propose{zxid, text(value), {}});
+    return zxid;
+  }
+
   void step(Node& node, const Event& event) {
     const Observation before = observe(*node.peer);
     Actions out;
@@ -332,6 +356,7 @@ class Ensemble {
     }
     ASSERT_EQ(node.delivered.empty() ? Zxid{} : node.delivered.back().zxid, deliver.up_to) << "server " << node.sid.value;
     check_agreement(node);
+    read_enrolment(node, true);
     // The hint is lazy, but not too lazy.
     if (!node.disk.log.empty() && deliver.up_to <= node.disk.log.back().zxid) node.disk.hint = deliver.up_to;
   }
@@ -344,6 +369,7 @@ class Ensemble {
   void act(Node& node, Reload& reload) {
     node.delivered = node.disk.base;
     ASSERT_EQ(node.disk.floor, reload.zxid);
+    read_enrolment(node, true);
   }
   void act(Node&, PhaseChanged&) {}
   void act(Node& node, Send& send) {
@@ -354,7 +380,7 @@ class Ensemble {
     const auto it = links_.find(id);
     if (it == links_.end()) return;
     const Sid to = it->second.a == node.sid ? it->second.b : it->second.a;
-    if (!paused_.contains(to)) queue_.emplace_back(to, nodes_.at(to).life, Received{id, message});
+    queue_.emplace_back(to, nodes_.at(to).life, Received{id, message});
   }
   void act(Node& node, DialLearner& dial) {
     if (!nodes_.at(dial.leader).up() || is_cut(node.sid, dial.leader)) {
@@ -404,7 +430,30 @@ class Ensemble {
   void act(Node&, PassedUp&) {}
   void act(Node&, LearnerChanged&) {}
   void act(Node&, LeadershipConfirmed&) {}
-  void act(Node&, Enrol&) {}
+  void act(Node& node, Enrol& enrol) {
+    if (!enrols) return;
+    std::string payload = "enrol";
+    for (const auto& [sid, directory] : enrol.directories) payload += " " + std::to_string(sid.value) + "=" + directory;
+    to_enrol_.emplace_back(node.sid, std::move(payload));
+  }
+  // What the tree says of enrolment.
+  void read_enrolment(Node& node, bool tell) {
+    if (!enrols) return;
+    std::map<Sid, std::string> enrolled;
+    for (const LogEntry& entry : node.delivered) {
+      std::istringstream words(*entry.payload);
+      std::string word;
+      words >> word;
+      if (word != "enrol") continue;
+      while (words >> word) {
+        const auto equals = word.find('=');
+        enrolled.emplace(Sid{static_cast<std::uint32_t>(std::stoul(word.substr(0, equals)))}, word.substr(equals + 1));
+      }
+    }
+    if (enrolled == node.enrolled) return;
+    node.enrolled = enrolled;
+    if (tell) queue_.emplace_back(node.sid, node.life, Enrolled{enrolled});
+  }
   void act(Node&, Alarm&) {}
 
   void write_one(Node& node, const Persist& persist) {
@@ -450,8 +499,9 @@ class Ensemble {
     Event event;
     Pending(Sid t, std::uint64_t l, Event e) : to(t), life(l), event(std::move(e)) {}
   };
-  std::deque<Pending> queue_;
+  std::deque<Pending> queue_, stopped_;
   std::vector<std::vector<LogEntry>> snapshots_;
+  std::deque<std::pair<Sid, std::string>> to_enrol_;
   std::vector<LogEntry> history_;
   std::uint64_t next_link_ = 0;
   std::int64_t now_ = 1000;

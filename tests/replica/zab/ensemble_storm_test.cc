@@ -127,13 +127,16 @@ void storm(std::uint32_t seed, std::uint32_t voters) {
     c.limits.learner_window_bytes = 600;
   });
   const std::uint32_t servers = voters + (seed % 3 == 0 ? 1 : 0);
+  e.enrols = seed % 5 == 0;
   e.boot_all();
+  // Who is missing while the first list is made does not count until it has been there.
+  if (e.enrols) e.pass(3000);
   int value = 0;
   std::set<std::string> acknowledged;
   const auto any = [&] { return 1 + static_cast<std::uint32_t>(random() % servers); };
   for (int i = 0; i < 150 && !::testing::Test::HasFatalFailure(); ++i) {
     const std::uint32_t sid = any();
-    switch (random() % 12) {
+    switch (random() % 14) {
       case 0: if (e.node(sid).up()) e.crash(sid); break;
       case 1:
       case 2: if (!e.node(sid).up()) e.boot(sid); break;
@@ -149,6 +152,8 @@ void storm(std::uint32_t seed, std::uint32_t voters) {
           if (e.node(sid).unwritten.empty()) e.purge(sid, up_to);
         }
         break;
+      case 9: if (e.node(sid).up()) e.pause(sid); break;
+      case 10: e.go_on(sid); break;
       default:
         for (auto n = random() % 8; n > 0 && e.leader() != 0 && e.peer(e.leader()).accepts_proposals(); --n) {
           e.propose(e.leader(), std::to_string(++value));
@@ -161,6 +166,7 @@ void storm(std::uint32_t seed, std::uint32_t voters) {
     }
   }
   if (::testing::Test::HasFatalFailure()) return;
+  for (std::uint32_t sid = 1; sid <= servers; ++sid) e.go_on(sid);
   e.heal();
   for (std::uint32_t sid = 1; sid <= servers; ++sid) e.node(sid).slow_disk = false;
   e.run();
