@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "replica/zab/mutation.h"
 
 namespace coord::zab {
 
@@ -121,13 +122,14 @@ std::size_t Core::average_entry_bytes() const {
 }
 
 bool Core::enrolled_as(Sid sid, const std::string& directory_id) const {
-  if (enrolled.empty()) return true;
+  if (enrolled.empty() || COORD_MUTANT(kUnenrolledCounted)) return true;
   const auto it = enrolled.find(sid);
   return it != enrolled.end() && it->second == directory_id;
 }
 
 bool Core::self_counts() const {
-  return is_voter() && !damaged && enrolled_as(config.self, start_state.directory_id);
+  return is_voter() && (!damaged || COORD_MUTANT(kDamagedCounted)) &&
+         enrolled_as(config.self, start_state.directory_id);
 }
 
 std::int64_t Core::jittered(std::int64_t span) {

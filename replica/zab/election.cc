@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "replica/zab/mutation.h"
+
 namespace coord::zab {
 
 namespace {
@@ -10,6 +12,7 @@ namespace {
 constexpr int kFailuresDoubled = 5;
 
 bool better(const Vote& a, const Vote& b) {
+  if (COORD_MUTANT(kVoteByZxidOnly)) return std::tuple(a.zxid, a.leader) > std::tuple(b.zxid, b.leader);
   return std::tuple(a.epoch, a.zxid, a.leader) > std::tuple(b.epoch, b.zxid, b.leader);
 }
 
@@ -179,11 +182,13 @@ void Election::looking(Sid from, const Notification& notification) {
 // itself must say that it leads, or a dead one would be elected again by those who have not noticed.
 bool Election::check_live_leader() {
   for (const auto& [sid, notification] : others_) {
-    if (notification.state != Role::kLeading || notification.vote.leader != sid || !linked(sid)) continue;
+    const Sid leader = notification.vote.leader;
+    const bool speaks = notification.state == Role::kLeading && leader == sid && linked(sid);
+    if (!speaks && !(COORD_MUTANT(kLeaderCheckOff) && leader != core_.config.self)) continue;
     std::set<Sid> members;
     if (core_.is_voter()) members.insert(core_.config.self);
     for (const auto& [other, its] : others_) {
-      if (its.vote.leader == sid && its.vote.epoch == notification.vote.epoch) members.insert(other);
+      if (its.vote.leader == leader && its.vote.epoch == notification.vote.epoch) members.insert(other);
     }
     if (!core_.config.voters.is_quorum(members)) continue;
     round_ = std::max(round_, notification.round);
@@ -207,6 +212,7 @@ std::set<Sid> Election::supporters_of(Sid leader) const {
 
 bool Election::leader_speaks(Sid leader) const {
   if (leader == core_.config.self) return eligible();
+  if (COORD_MUTANT(kLeaderCheckOff)) return true;
   if (!linked(leader)) return false;
   if (const auto it = votes_.find(leader); it != votes_.end()) return it->second.leader == leader;
   const auto it = others_.find(leader);

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "common/base/check.h"
+#include "replica/zab/mutation.h"
 
 namespace coord::zab {
 
@@ -32,7 +33,8 @@ void Leader::end(const std::string& reason) {
 // --- who counts
 
 bool Leader::may_count(const Learner& learner) const {
-  return learner.voter && !learner.damaged && core_.enrolled_as(learner.sid, learner.info.directory_id);
+  return learner.voter && (!learner.damaged || COORD_MUTANT(kDamagedCounted)) &&
+          core_.enrolled_as(learner.sid, learner.info.directory_id);
 }
 
 bool Leader::counts(const Learner& learner) const {
@@ -119,7 +121,7 @@ void Leader::on(Learner& learner, const FollowerInfo& info) {
   if (learner.stage != Stage::kLinked) return refuse(learner, "FollowerInfo twice");
   if (info.accepted_epoch >= kEpochMax) return refuse(learner, "an absurd epoch");
   learner.info = info;
-  learner.voter = info.voter && core_.config.voters.is_voter(learner.sid);
+  learner.voter = (info.voter && core_.config.voters.is_voter(learner.sid)) || COORD_MUTANT(kObserverCounted);
   learner.damaged = info.damaged;
   learner.stage = Stage::kInfo;
   std::uint32_t& promised = core_.promises[learner.sid];
@@ -144,7 +146,9 @@ void Leader::on(Learner& learner, const FollowerInfo& info) {
 void Leader::try_mint() {
   if (!is_quorum(counted_at(Stage::kInfo))) return;
   std::uint32_t highest = core_.accepted_epoch;
-  for (const auto& [sid, promise] : core_.promises) highest = std::max(highest, promise);
+  for (const auto& [sid, promise] : core_.promises) {
+    if (!COORD_MUTANT(kEpochNotRaised)) highest = std::max(highest, promise);
+  }
   if (highest >= kEpochMax) {
     core_.alarm("a server has promised an absurdly high epoch: its data is damaged");
     return core_.leave("an absurd epoch");
@@ -158,6 +162,7 @@ void Leader::try_mint() {
   promise.accepted_epoch = core_.accepted_epoch;
   promise.accepted_from = core_.accepted_from;
   promise_id_ = core_.persist(std::move(promise));
+  if (COORD_MUTANT(kLeaderInfoBeforePersist)) persisted(promise_id_);
 }
 
 void Leader::offer_epoch(Learner& learner) {
@@ -177,7 +182,7 @@ void Leader::on(Learner& learner, const AckEpoch& ack) {
   progress_at_ = core_.now;
   const bool surpasses = std::tuple(ack.current_epoch, ack.log.last()) >
                          std::tuple(core_.current_epoch, core_.log.last());
-  if (progress_ == Progress::kPromising && surpasses && counts(learner)) {
+  if (progress_ == Progress::kPromising && surpasses && counts(learner) && !COORD_MUTANT(kBetterHistoryIgnored)) {
     return core_.leave("server " + std::to_string(learner.sid.value) + " has a better history");
   }
   if (progress_ == Progress::kPromising) return try_synchronize();
@@ -228,7 +233,8 @@ void Leader::on(Learner& learner, const AckNewLeader& ack) {
 }
 
 void Leader::try_establish() {
-  if (progress_ == Progress::kAdopting && adopted_ && is_quorum(counted_at(Stage::kSynced))) establish();
+  const bool enough = is_quorum(counted_at(Stage::kSynced)) || COORD_MUTANT(kUpToDateBeforeQuorum);
+  if (progress_ == Progress::kAdopting && adopted_ && enough) establish();
 }
 
 void Leader::establish() {

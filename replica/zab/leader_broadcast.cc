@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "replica/zab/leader.h"
+#include "replica/zab/mutation.h"
 
 namespace coord::zab {
 
@@ -74,9 +75,8 @@ void Leader::rebuild_acks() {
 
 void Leader::advance_commit() {
   // Only acknowledgements of this epoch count: what came before was settled by the NEWLEADER quorum (section 3.4).
-  if (core_.durable.epoch() == core_.epoch && core_.self_counts()) {
-    acks_.acknowledge(core_.config.self, core_.durable);
-  }
+  const Zxid own = COORD_MUTANT(kLeaderAckUndurable) ? core_.log.last() : core_.durable;
+  if (own.epoch() == core_.epoch && core_.self_counts()) acks_.acknowledge(core_.config.self, own);
   const Zxid reached = acks_.committed(core_.config.voters);
   if (reached > core_.committed) {
     COORD_CHECK(reached.epoch() == core_.epoch);
@@ -120,6 +120,7 @@ std::uint64_t Leader::ping_all() {
 }
 
 bool Leader::pong_quorum(std::uint64_t number) const {
+  if (COORD_MUTANT(kConfirmedWithoutPongs)) return true;
   std::set<Sid> answered;
   if (core_.self_counts()) answered.insert(core_.config.self);
   for (const auto& [link, learner] : learners_) {

@@ -4,6 +4,7 @@
 
 #include "common/base/check.h"
 #include "replica/zab/leader.h"
+#include "replica/zab/mutation.h"
 #include "replica/zab/sync_plan.h"
 
 namespace coord::zab {
@@ -169,7 +170,7 @@ void Leader::acknowledged(Learner& learner, Zxid up_to) {
     learner.window.pop_front();
   }
   // Acknowledgements of earlier epochs were settled by the NEWLEADER quorum.
-  if (up_to.epoch() != core_.epoch) return;
+  if (up_to.epoch() != core_.epoch && !COORD_MUTANT(kOldEpochAcksCounted)) return;
   learner.acked = std::max(learner.acked, std::min(up_to, learner.sent));
   if (counts(learner)) acks_.acknowledge(learner.sid, learner.acked);
 }

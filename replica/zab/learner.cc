@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "common/base/check.h"
+#include "replica/zab/mutation.h"
 
 namespace coord::zab {
 
@@ -101,7 +102,7 @@ void Learner::on(const LeaderInfo& m) {
   if (m.epoch < core_.current_epoch) return violation("it leads an earlier epoch than the one adopted");
   epoch_ = m.epoch;
   if (epoch_ > core_.accepted_epoch) {
-    counts_ = core_.is_voter();
+    counts_ = core_.is_voter() || COORD_MUTANT(kObserverCounted);
     core_.accepted_epoch = epoch_;
     core_.accepted_from = leader_;
     core_.epoch = epoch_;
@@ -115,7 +116,9 @@ void Learner::on(const LeaderInfo& m) {
   core_.epoch = epoch_;
   // The same promise to the same leader counts again; given to another, or for a later epoch, it forbids to acknowledge,
   // but not to learn (zab.md section 2.3).
-  counts_ = core_.is_voter() && epoch_ == core_.accepted_epoch && core_.accepted_from == leader_;
+  const bool same_leader = core_.accepted_from == leader_ || COORD_MUTANT(kPromiseTwice);
+  counts_ = core_.is_voter() && epoch_ == core_.accepted_epoch && same_leader;
+  if (COORD_MUTANT(kStrandedCounts)) counts_ = core_.is_voter();
   send_promise();
 }
 
@@ -183,7 +186,7 @@ void Learner::on(const SyncFrom& m) {
   if (snapshot_ && m.point == Zxid{}) return violation("a snapshot of nothing");
   if (!snapshot_) {
     if (!core_.log.has_point(m.point)) return violation("SyncFrom a point that is not in this log");
-    if (m.point < core_.committed) {
+    if (m.point < core_.committed && !COORD_MUTANT(kTruncateBelowDelivered)) {
       core_.alarm("server " + std::to_string(leader_.value) + " would undo what was committed here above " +
                   to_string(m.point) + ": histories have diverged; this replica does not follow it");
       return violation("SyncFrom below what is committed");
@@ -194,7 +197,8 @@ void Learner::on(const SyncFrom& m) {
 }
 
 bool Learner::acceptable(const LogEntry& entry, Zxid end) {
-  if (entry.payload == nullptr || entry.previous != end || !follows(end, entry.zxid) || entry.zxid.epoch() > epoch_) {
+  const bool chained = (entry.previous == end && follows(end, entry.zxid)) || COORD_MUTANT(kGapAccepted);
+  if (entry.payload == nullptr || !chained || entry.zxid.epoch() > epoch_) {
     violation("entry " + to_string(entry.zxid) + " does not follow " + to_string(end));
     return false;
   }
@@ -267,7 +271,7 @@ void Learner::adopt() {
   if (snapshot_) {
     persist.install_snapshot = true;
     discard = Discard{Zxid{}};
-  } else if (point_ != core_.log.last()) {
+  } else if (point_ != core_.log.last() && !COORD_MUTANT(kTruncationSkipped)) {
     persist.truncate_after = point_;
     discard = Discard{point_};
   }
@@ -284,6 +288,7 @@ void Learner::adopt() {
     adopt_id_ = core_.persist(std::move(persist), snapshot_.value_or(Zxid{}));
     if (discard) core_.emit(*discard);
     if (!appended.entries.empty()) core_.emit(std::move(appended));
+    if (COORD_MUTANT(kNewLeaderAckBeforePersist)) persisted(adopt_id_);
   }
   for (const Proposal& proposal : std::exchange(held_, {})) {
     if (!core_.leaving) on(proposal);

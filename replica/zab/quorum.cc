@@ -5,11 +5,14 @@
 #include <functional>
 #include <vector>
 
+#include "replica/zab/mutation.h"
+
 namespace coord::zab {
 
 bool Quorum::is_quorum(const std::set<Sid>& members) const {
   std::size_t present = 0;
-  for (const Sid sid : members) present += is_voter(sid) ? 1U : 0U;
+  for (const Sid sid : members) present += is_voter(sid) || COORD_MUTANT(kObserverCounted) ? 1U : 0U;
+  if (COORD_MUTANT(kQuorumMinusOne) && voters_.size() > 1) ++present;
   return 2 * present > voters_.size();
 }
 
@@ -27,7 +30,9 @@ Zxid Acks::committed(const Quorum& quorum) const {
     positions.push_back(it == up_to_.end() ? Zxid{} : it->second);
   }
   if (positions.empty()) return Zxid{};
-  const auto middle = positions.begin() + static_cast<std::ptrdiff_t>(positions.size() / 2);
+  std::size_t middle_index = positions.size() / 2;
+  if (COORD_MUTANT(kQuorumMinusOne) && positions.size() > 1) --middle_index;
+  const auto middle = positions.begin() + static_cast<std::ptrdiff_t>(middle_index);
   std::nth_element(positions.begin(), middle, positions.end(), std::greater<>{});
   return *middle;
 }

@@ -2,6 +2,8 @@
 
 #include <optional>
 
+#include "replica/zab/mutation.h"
+
 namespace coord::zab {
 
 SyncPlan plan_sync(const LogShape& leader, const LogShape& learner, Zxid applied, Zxid tree,
@@ -15,6 +17,9 @@ SyncPlan plan_sync(const LogShape& leader, const LogShape& learner, Zxid applied
   if (*common < applied) return {SyncKind::kDiverged, applied};
   const std::uint64_t count = entries_above(leader, *common);
   if (tree > *common && average_bytes > 0 && count > diff_bytes / average_bytes) return {SyncKind::kSnapshot, *common};
+  if (COORD_MUTANT(kTruncateBelowDelivered) && *common > leader.floor) {
+    return {SyncKind::kDiff, point_before(leader, *common)};
+  }
   return {SyncKind::kDiff, *common};
 }
 
