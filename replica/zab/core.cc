@@ -52,10 +52,7 @@ void Core::send(LinkId link, Message message) { emit(Send{link, std::move(messag
 void Core::close(LinkId link, const std::string& reason) {
   const auto it = links.find(link);
   if (it == links.end()) return;
-  if (it->second.channel == Channel::kElection) {
-    election_links.erase(it->second.peer);
-    heard.erase(it->second.peer);
-  }
+  if (it->second.channel == Channel::kElection) election_links.erase(it->second.peer);
   links.erase(it);
   emit(CloseLink{link, reason});
 }

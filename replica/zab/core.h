@@ -64,9 +64,9 @@ class Core {
   bool is_voter() const { return config.voters.is_voter(config.self) && !config.observer; }
   bool enrolled_as(Sid sid, const std::string& directory_id) const;
   bool self_counts() const;
-  // Identity is like data until the first entry is logged: it comes with the history that is adopted (see adopt_identity
-  // in learner.cc).
-  bool virgin() const { return cluster_id.empty() || log.last() == Zxid{}; }
+  // Identity is like data until the first entry is logged: it comes with the history that is adopted. So a nominee that
+  // named a cluster and died before anybody used the name locks nobody out. A damaged store had entries.
+  bool virgin() const { return cluster_id.empty() || (log.last() == Zxid{} && !damaged); }
 
   // --- time
   std::int64_t now = 0;  // advances by at most kTickMost per tick: a stop of this process is nobody else's silence
@@ -100,8 +100,6 @@ class Core {
   std::map<Sid, LinkId> election_links;
   // The highest promise that each server ever told of: a new epoch goes above all of them (zab.md section 2.3).
   std::map<Sid, std::uint32_t> promises;
-  // What each voter's last notification said, while its election link lives.
-  std::map<Sid, Notification> heard;
   // When this server last gave up an office for the sake of this learner's stranded promise.
   std::map<Sid, std::int64_t> resigned_for;
   std::uint64_t next_number = 1;  // of dials, reads and pings; never reused

@@ -285,6 +285,7 @@ void Leader::persisted(std::uint64_t id) {
 // else needs no further proof.
 void Leader::notified(Sid from, const Notification& notification) {
   if (!core_.config.voters.is_voter(from)) return;
+  elsewhere_.erase(from);
   if (notification.state == Role::kLooking) {
     const bool withdrawn = notification.round > election_round_ ||
                            (notification.round == election_round_ && notification.vote.leader != core_.config.self);
@@ -293,15 +294,15 @@ void Leader::notified(Sid from, const Notification& notification) {
     if (!check_supporters()) core_.leave("its voters have withdrawn");
     return;
   }
-  std::map<std::pair<Sid, std::uint32_t>, std::set<Sid>> elsewhere;
-  for (const auto& [sid, its] : core_.heard) {
-    const Vote& vote = its.vote;
-    if (its.state == Role::kLooking || vote.leader == core_.config.self || vote.leader == Sid{}) continue;
-    if (progress_ == Progress::kBroadcast && vote.epoch <= core_.epoch) continue;
-    auto& members = elsewhere[{vote.leader, vote.epoch}];
-    members.insert(sid);
-    if (is_quorum(members)) return core_.leave("a quorum follows another leader");
+  const Vote& vote = notification.vote;
+  if (vote.leader == core_.config.self || vote.leader == Sid{}) return;
+  if (progress_ == Progress::kBroadcast && vote.epoch <= core_.epoch) return;
+  elsewhere_[from] = vote;
+  std::set<Sid> members;
+  for (const auto& [sid, its] : elsewhere_) {
+    if (its.leader == vote.leader && its.epoch == vote.epoch) members.insert(sid);
   }
+  if (is_quorum(members)) core_.leave("a quorum follows another leader");
 }
 
 bool Leader::check_supporters() const {

@@ -142,6 +142,7 @@ class Leader {
   std::uint64_t election_round_ = 0;
   Progress progress_ = Progress::kGathering;
   std::map<LinkId, Learner> learners_;
+  std::map<Sid, Vote> elsewhere_;         // voters that said, to this leader, that they follow another one
   std::map<Sid, std::int64_t> heard_at_;  // of voters that count, over reconnections
   std::uint64_t promise_id_ = 0, adopt_id_ = 0;
   bool promise_durable_ = false, adopted_ = false;

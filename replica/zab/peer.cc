@@ -182,7 +182,6 @@ void Peer::Impl::on(const LinkDown& event) {
   core.links.erase(it);
   if (link.channel == Channel::kElection) {
     core.election_links.erase(link.peer);
-    core.heard.erase(link.peer);
     return election.link_down(link.peer);
   }
   pending.erase(event.link);
@@ -222,7 +221,6 @@ void Peer::Impl::notification(LinkId link, Sid from, const Message& message) {
   if (n->accepted_epoch >= kEpochMax || n->vote.epoch >= kEpochMax || n->round >= kRoundMax) return;
   std::uint32_t& promised = core.promises[from];
   promised = std::max(promised, n->accepted_epoch);
-  if (core.config.voters.is_voter(from)) core.heard[from] = *n;
   election.received(from, *n);
   if (leader) leader->notified(from, *n);
 }
