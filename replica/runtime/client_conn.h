@@ -72,9 +72,12 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
     cut_off = true;
     stream_->request_close(send_rest);
   }
-  bool cut_off = false;        // the core's own note
-  bool in_flush_list = false;  // the core's own note
-  std::int32_t asked_timeout_ms = 0;  // the core's own note
+  // The core's own notes.
+  bool cut_off = false;
+  bool in_flush_list = false;
+  std::int32_t asked_timeout_ms = 0;
+  bool sync_open = false;
+  std::vector<tree::Request> behind_sync;
 
  private:
   // What a request in the queue waits for, besides its turn: to be applied; to be confirmed by the leader.

@@ -332,7 +332,8 @@ void Core::persist(const zab::Persist& persist) {
 void Core::phase_changed(const zab::PhaseChanged& change) {
   log::info("zab", "role={} phase={} epoch={} leader={} last_logged={}", name(change.role), name(change.phase),
             change.epoch, change.leader.value, to_string(peer_->last_logged()));
-  if (change.phase == zab::Phase::kElection) leave_broadcast();
+  // An ensemble of one hands over to itself: everything is applied, and requests wait for the new epoch.
+  if (change.phase == zab::Phase::kElection && !alone_) leave_broadcast();
   last_status_ms_ = 0;
 }
 
@@ -347,6 +348,7 @@ void Core::begin_serving() {
   serving_ = true;
   last_table_ms_ = now;
   if (on_serving_) std::exchange(on_serving_, nullptr)();
+  if (enrol_early_) enrol(*std::exchange(enrol_early_, std::nullopt));
   for (const zab::PassedUp& passed : std::exchange(early_, {})) passed_up(passed);
 }
 
@@ -354,7 +356,7 @@ void Core::begin_serving() {
 // entries stay, the next epoch settles them.
 void Core::leave_broadcast() {
   serving_ = false;
-  for (const auto& conn : connections()) conn->close(false);
+  for (const auto& conn : connections()) conn->close(true);  // with the answers that are ready
   tree_->forget_prepared();
   for (Outstanding& entry : outstanding_) {
     entry.conn.reset();
@@ -374,6 +376,7 @@ void Core::leave_broadcast() {
   closing_.clear();
   learners_.clear();
   early_.clear();
+  enrol_early_.reset();
   differing_.clear();
   quorum_low_ = false;
   gone_.clear();

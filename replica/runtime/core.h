@@ -171,10 +171,11 @@ class Core final : private tree::Sink, private peers::LinksUser {
   void durable(std::uint64_t batch_id);
   void turn_done();
   bool replacing_tree() const { return replacing_ > 0; }
-  bool leading() const { return peer_->role() == zab::Role::kLeading; }
+  bool leading() const { return alone_ || peer_->role() == zab::Role::kLeading; }
   void close_link(zab::LinkId link, const std::string& reason);  // of our own accord
 
   // --- core_requests.cc
+  void take(tree::Request request, const std::shared_ptr<ClientConn>& conn);
   void propose(tree::Request request, Source source, std::int64_t since_us);
   bool may_propose() const { return serving_ && !stopping_ && peer_->accepts_proposals(); }
   void propose_now(tree::Request request, Source source, std::int64_t since_us);
@@ -316,7 +317,8 @@ class Core final : private tree::Sink, private peers::LinksUser {
     bool low = false;            // refuses writes
   };
   std::map<Sid, Learner> learners_;  // in broadcast
-  std::deque<zab::PassedUp> early_;  // came before the tree was ready
+  std::deque<zab::PassedUp> early_;  // came before this server served
+  std::optional<zab::Enrol> enrol_early_;
   std::set<Sid> differing_;
 
   std::map<zab::LinkId, KnownLink> known_links_;

@@ -209,7 +209,10 @@ void Core::learner_changed(const zab::LearnerChanged& change) {
 }
 
 void Core::enrol(const zab::Enrol& enrol) {
-  if (!serving_ || !leading()) return;  // asked again
+  if (!serving_) {
+    enrol_early_ = enrol;
+    return;
+  }
   tree::Request request;
   request.op = Op::kEnrol;
   wire::Writer writer(request.body);

@@ -40,18 +40,23 @@ void Core::submit(std::shared_ptr<ClientConn> conn, std::vector<tree::Request> r
     conn->close(false);
     return;
   }
-  const std::int64_t now = executor_.now_us();
-  for (tree::Request& request : requests) {
-    if (conn->cut_off) break;
-    if (request.op == Op::kSync) {
-      sync(conn);
-    } else if (leading()) {
-      propose(std::move(request), Source{conn, {}, 0}, now);
-    } else {
-      forward_request(std::move(request), conn);
-    }
-  }
+  for (tree::Request& request : requests) take(std::move(request), conn);
   turn_done();
+}
+
+// What comes behind a sync waits for its answer: applied earlier, it would show in reads that stand before it.
+void Core::take(tree::Request request, const std::shared_ptr<ClientConn>& conn) {
+  if (conn->cut_off) return;
+  if (conn->sync_open) {
+    conn->behind_sync.push_back(std::move(request));
+  } else if (request.op == Op::kSync) {
+    conn->sync_open = true;
+    sync(conn);
+  } else if (leading()) {
+    propose(std::move(request), Source{conn, {}, 0}, executor_.now_us());
+  } else {
+    forward_request(std::move(request), conn);
+  }
 }
 
 void Core::propose(tree::Request request, Source source, std::int64_t since_us) {
@@ -321,13 +326,16 @@ void Core::sync_ready(const std::shared_ptr<ClientConn>& conn, Zxid zxid) {
 }
 
 void Core::answer_syncs() {
-  if (syncs_confirmed_.empty()) return;
-  const std::shared_lock<TreeLock> lock(tree_lock_);
   while (!syncs_confirmed_.empty() && syncs_confirmed_.front().first <= tree_->last_applied()) {
     const auto conn = std::move(syncs_confirmed_.front().second);
     syncs_confirmed_.pop_front();
-    conn->complete_sync();
+    {
+      const std::shared_lock<TreeLock> lock(tree_lock_);
+      conn->complete_sync();
+    }
     touch_output(conn);
+    conn->sync_open = false;
+    for (tree::Request& request : std::exchange(conn->behind_sync, {})) take(std::move(request), conn);
   }
 }
 
