@@ -219,7 +219,8 @@ void GrowAhead::report(std::unique_lock<std::mutex>& lock) {
 GrowAhead::Lease GrowAhead::reserve(std::uint64_t bytes) {
   Lease lease;
   std::unique_lock lock(mutex_);
-  const std::uint64_t need = used_ + bytes;
+  // Whole pages: the file grows by these, and a goal inside one would never be reached.
+  const std::uint64_t need = used_ + (bytes + options_.page_size - 1) / options_.page_size * options_.page_size;
   // The last quarter of a step is not touched before it is known whether there is more: else a grower that gets no CPU
   // finds the disk full only when the reserve is gone.
   const std::uint64_t easy = need + options_.step / 4;

@@ -68,6 +68,7 @@ bool SnapshotReader::take_all(std::string_view piece, const OnRecord& on_record)
     if (piece.size() < size) return false;
     const std::string_view body = piece.substr(0, size);
     piece.remove_prefix(size);
+    if (kind == RecordKind::kCounters && key != 0) return false;
     if (record_checksum(kind, key, body) != checksum) return false;
     totals_.add(kind, checksum);
     if (!on_record(kind, key, body)) return false;

@@ -38,7 +38,9 @@ class LmdbOpenTest : public ::testing::Test {
     ASSERT_TRUE(store) << store.error().message;
     durable.attach(**store);
     Writer writer(**store);
-    writer.submit(writer.adopt(1));
+    Batch first = writer.adopt(1);
+    first.identity = Identity{std::string(32, 'c'), std::string(32, 's')};
+    writer.submit(std::move(first));
     writer.submit(writer.entries(3, "payload"));
     Batch b = writer.batch();
     b.fold = fold_at(Zxid{1, 1});
@@ -46,7 +48,7 @@ class LmdbOpenTest : public ::testing::Test {
     b.fold->sessions = {{SessionId{5}, "five"}};
     writer.submit(std::move(b));
     ASSERT_TRUE(durable.wait(3));
-    cluster_id = (*store)->meta().cluster_id;
+    cluster_id = std::string(32, 'c');
   }
   // Opens, reads everything, and gives the message of the Fault; empty: there was none.
   std::string message() {
@@ -159,15 +161,15 @@ TEST_F(LmdbOpenTest, a_bad_cluster_id_is_refused_and_a_good_one_taken) {
   options.cluster_id = "00112233445566778899aabbccddeeff";
   auto store = open_lmdb(options);
   ASSERT_TRUE(store);
-  EXPECT_EQ((*store)->meta().cluster_id, options.cluster_id);
+  EXPECT_EQ((*store)->meta().cluster_id, "") << "a new directory adopts one with its first history";
 }
 
 TEST_F(LmdbOpenTest, another_format_version_is_refused_untouched) {
   fill();
   tamper("meta", [](MDB_txn* txn, MDB_dbi dbi) {
-    return put_record(txn, dbi, schema::kFormat, std::string_view("\0\0\0\x02", 4));
+    return put_record(txn, dbi, schema::kFormat, std::string_view("\0\0\0\x03", 4));
   });
-  expect_refused_untouched("format version 2");
+  expect_refused_untouched("format version 3");
 }
 
 TEST_F(LmdbOpenTest, an_environment_of_another_program_is_refused_untouched) {
@@ -261,7 +263,7 @@ TEST_F(LmdbOpenTest, a_record_under_another_key_is_found) {
 TEST_F(LmdbOpenTest, epochs_that_differ_or_are_missing_are_refused_untouched) {
   fill();
   tamper("meta", [](MDB_txn* txn, MDB_dbi dbi) {
-    return put_record(txn, dbi, schema::kEpochs2, std::string_view("\0\0\0\x09\0\0\0\x01", 8));
+    return put_record(txn, dbi, schema::kEpochs2, std::string_view("\0\0\0\x09\0\0\0\x01\0\0\0\0", 12));
   });
   expect_refused_untouched("differ");
   tamper("meta", [](MDB_txn* txn, MDB_dbi dbi) {
@@ -273,7 +275,7 @@ TEST_F(LmdbOpenTest, epochs_that_differ_or_are_missing_are_refused_untouched) {
 
 TEST_F(LmdbOpenTest, epochs_below_the_log_are_refused_untouched) {
   fill();
-  tamper("meta", [](MDB_txn* txn, MDB_dbi dbi) { return write_epochs(txn, dbi, Epochs{5, 0}); });
+  tamper("meta", [](MDB_txn* txn, MDB_dbi dbi) { return write_epochs(txn, dbi, Epochs{5, 0, {}}); });
   expect_refused_untouched("contradicts the log");
 }
 

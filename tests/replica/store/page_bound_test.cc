@@ -17,9 +17,9 @@ struct Bench {
     Txn txn;
     EXPECT_EQ(txn.begin(env, 0), 0);
     EXPECT_EQ(open_databases(txn.get(), MDB_CREATE, dbs), 0);
-    EXPECT_EQ(write_all_meta(txn.get(), dbs, *make_meta(Sid{1}, "")), 0);
+    EXPECT_EQ(write_all_meta(txn.get(), dbs, *make_meta(Sid{1})), 0);
     EXPECT_EQ(txn.commit(), 0);
-    state.epochs = {1, 1};
+    state.epochs = {1, 1, {}};
   }
   std::uint32_t pick(std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); }
   std::string value() {

@@ -55,13 +55,15 @@ class StoreTest : public ::testing::TestWithParam<Kind> {
 TEST_P(StoreTest, a_new_store_is_empty_and_keeps_its_identity) {
   open();
   const Meta first = store->meta();
-  EXPECT_EQ(first.cluster_id.size(), 32U);
-  EXPECT_EQ(first.secret.size(), 32U);
+  EXPECT_EQ(first.directory_id.size(), 16U);
+  EXPECT_EQ(first.cluster_id, "") << "virgin";
+  EXPECT_EQ(first.secret, "");
+  EXPECT_FALSE(first.damaged);
   EXPECT_EQ(first.epochs.accepted, 0U);
   EXPECT_EQ(first.last_logged, Zxid{});
   const Contents again = reopen();
-  EXPECT_EQ(again.meta.cluster_id, first.cluster_id);
-  EXPECT_EQ(again.meta.secret, first.secret);
+  EXPECT_EQ(again.meta.directory_id, first.directory_id);
+  EXPECT_EQ(again.meta.cluster_id, "");
   EXPECT_TRUE(again.log.empty());
   EXPECT_TRUE(again.nodes.empty());
   EXPECT_EQ(again.counters, "");
@@ -70,7 +72,7 @@ TEST_P(StoreTest, a_new_store_is_empty_and_keeps_its_identity) {
 TEST_P(StoreTest, each_kind_of_batch_is_there_after_a_reopen) {
   open();
   Batch promise = writer->batch();
-  promise.epochs = Epochs{3, 0};
+  promise.epochs = Epochs{3, 0, {}};
   commit(std::move(promise));
   Contents all = reopen();
   EXPECT_EQ(all.meta.epochs.accepted, 3U);
@@ -130,7 +132,7 @@ TEST_P(StoreTest, one_batch_is_applied_in_the_promised_order) {
   Batch all_in_one = writer->batch();
   all_in_one.truncate_after = Zxid{1, 2};
   all_in_one.append = {{Zxid{2, 1}, Zxid{1, 2}, payload("new")}};
-  all_in_one.epochs = Epochs{2, 2};
+  all_in_one.epochs = Epochs{2, 2, {}};
   all_in_one.commit_hint = Zxid{2, 1};
   all_in_one.fold = fold_at(Zxid{2, 1});
   commit(std::move(all_in_one));
@@ -265,7 +267,7 @@ TEST_P(StoreDeathTest, a_batch_that_contradicts_the_state_ends_the_process) {
   dies("ascend", [](Batch& bad) { bad.append = {{Zxid{2, 3}, Zxid{2, 3}, payload("x")}}; });
   dies("not adopted", [](Batch& bad) { bad.append = {{Zxid{3, 1}, Zxid{2, 3}, payload("x")}}; });
   dies("refusing to truncate", [](Batch& bad) { bad.truncate_after = Zxid{2, 1}; });
-  dies("accepted", [](Batch& bad) { bad.epochs = Epochs{1, 1}; });
+  dies("accepted", [](Batch& bad) { bad.epochs = Epochs{1, 1, {}}; });
   dies("committed beyond", [](Batch& bad) { bad.commit_hint = Zxid{2, 4}; });
   dies("ahead of the log", [](Batch& bad) { bad.fold = fold_at(Zxid{2, 4}); });
   dies("ascend", [](Batch& bad) { bad.id = 0; });

@@ -149,7 +149,7 @@ class Writer {
   Batch adopt(std::uint32_t e) {
     epoch = e;
     Batch b = batch();
-    b.epochs = Epochs{e, e};
+    b.epochs = Epochs{e, e, {}};
     return b;
   }
   void cut(Zxid last) { last_ = last; }
