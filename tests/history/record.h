@@ -56,20 +56,20 @@ enum class Op : std::uint8_t {
   kExists,
   kChildren,
   kSync,
-  kSyncGet,             // sync and get (or sync and exists) as one operation; the answer is that of the read
+  kSyncGet,             // sync and get as one operation; the answer is that of the get
   kMulti,
   kPing,
   kClose,               // closes the session; answer.zxid is that of the close transaction
-  kOther,               // anything else: only zxid order is judged
+  kOther,               // anything else: only zxid order is judged. With `watch`: leaves a persistent recursive watch
 };
 
 struct Request {
   Op op = Op::kOther;
-  std::string path;
-  std::string value;           // unique
+  std::string path{};
+  std::string value{};         // unique
   std::int32_t expected = -1;  // kSetCas, kDeleteCas, kCheck; -1 = any
   bool watch = false;          // reads: leaves a one-shot watch (get, exists: data; children: child)
-  std::vector<Request> multi;
+  std::vector<Request> multi{};
 };
 
 // Zeros mean "not told". mzxid != 0 says that czxid, version and owner are told as well (a Stat).
@@ -80,12 +80,12 @@ struct Answer {
   std::uint64_t czxid = 0;
   std::int32_t version = -1;
   std::int64_t owner = 0;    // ephemeral owner
-  std::string name;          // creates: the created path
-  std::string value;         // kGet, kSyncGet
-  std::vector<std::string> children;  // kChildren: names, not paths
+  std::string name{};        // creates: the created path
+  std::string value{};       // kGet, kSyncGet
+  std::vector<std::string> children{};  // kChildren: names, not paths
   bool replayed = false;     // the answer kept by the replica for a request that the client repeated after a reconnect:
                              // its header may be newer than the transaction, and it may come out of order
-  std::vector<Answer> multi;  // one per request.multi
+  std::vector<Answer> multi{};  // one per request.multi
 };
 
 enum class SessionChange : std::uint8_t {
@@ -102,13 +102,13 @@ struct Record {
   std::uint32_t client = 0;
   std::int64_t session = 0;    // 0 = none
   std::uint64_t id = 0;        // of the operation; unique in the history. inv, ok, fail, info
-  Request request;             // inv; init: path and value
-  Answer answer;               // ok, fail, info; init: mzxid, czxid, version, owner; ev, sess: zxid only
+  Request request{};           // inv; init: path and value
+  Answer answer{};             // ok, fail, info; init: mzxid, czxid, version, owner; ev, sess: zxid only
   WatchType event = WatchType::kNone;                   // ev; the path is request.path
   SessionChange change = SessionChange::kDisconnected;  // sess
   std::uint32_t replica = 0;                            // sess: owner; 0 = not known
   std::int64_t timeout_ns = 0;                          // sess opened, moved: negotiated; 0 = not known
-  std::string note;                                     // fault
+  std::string note{};                                    // fault
 };
 
 Record session_record(std::int64_t ns, std::uint32_t client, std::int64_t session, SessionChange change,
