@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <limits>
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -98,7 +99,7 @@ class Budget {
 struct Point {
   std::uint64_t mzxid = 0;
   std::uint64_t czxid = 0;
-  std::int32_t version = 0;
+  std::int32_t version = 0;  // -1: not told (a multi may create and set at once)
   std::int64_t owner = 0;
   ValueId value = kUntold;
   std::size_t record = kNone;
@@ -135,6 +136,10 @@ struct Index {
   std::vector<Session> sessions;
   std::unordered_map<std::int64_t, std::size_t> session_ids;
   std::unordered_map<std::uint64_t, std::size_t> txns;  // zxid -> operation
+
+  // The order in which check_nodes() got through, for the search: (operation or session, node) -> position.
+  std::map<std::pair<std::size_t, PathId>, std::uint64_t> hints;
+  std::map<std::pair<std::int64_t, PathId>, std::uint64_t> end_hints;
 
   bool build();                       // index.cc; false: not a history
   PathId path(std::string_view text);

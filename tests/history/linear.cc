@@ -1,9 +1,11 @@
 // Searches, for each node, an order of its writes, refused writes and fresh reads that respects real time and gives the
-// answers that were given. No zxid is believed: they only say which candidate to try first, so that the search for a
-// correct history goes straight through. Wing and Gong, "Testing and verifying concurrent objects" (1993); Lowe,
-// "Testing for linearizability" (2017): positions that failed once are remembered.
+// answers that were given. No zxid is believed: the walk of nodes.cc only says which candidate to try first, so that the
+// search for a correct history goes straight through. Wing and Gong, "Testing and verifying concurrent objects" (1993);
+// Lowe, "Testing for linearizability" (2017): positions that failed once are remembered. Two things keep writes without
+// an answer from multiplying: those whose value nobody saw are interchangeable within one shape and are taken in order,
+// and a position that failed fails as well when more of them have been used up.
 #include <algorithm>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "tests/history/index.h"
 
@@ -20,13 +22,15 @@ struct State {
 struct Step {
   std::int64_t inv_ns = 0;
   std::int64_t end_ns = kNever;
-  std::uint64_t hint = kZxidMax;
+  std::uint64_t hint = kZxidMax;     // tried in this order
   bool required = true;              // false: may never have happened
   const Operation* op = nullptr;     // null: the end of session `session`
   std::vector<const Effect*> effects;  // writes
   const Effect* refused = nullptr;
   std::int64_t session = 0;
   std::size_t record = kNone;        // session ends
+  bool hidden = false;               // optional, and nobody read its value
+  std::size_t same_before = kNone;   // the step before this one that is interchangeable with it
 };
 
 bool apply(const Index& x, State& s, const Effect& e) {
@@ -60,13 +64,16 @@ class Search {
   bool take(const Step& step, State& s);
   bool read(const Step& step, const State& s);
   void find_candidates(Frame& f);
+  void find_shapes();
+  bool is_done(std::size_t i) const { return (done_[i / 64] >> (i % 64) & 1U) != 0; }
   bool remember(const State& s);
   bool report();
 
   Index& x_;
   PathId path_;
   std::vector<std::uint64_t> done_;  // bit set of linearized steps
-  std::unordered_set<std::string> seen_;
+  std::vector<std::uint64_t> needed_;  // bit set of the required steps
+  std::unordered_map<std::string, std::vector<std::vector<std::uint64_t>>> seen_;
   std::size_t required_ = 0;
   std::size_t deepest_ = 0;
   std::uint32_t stuck_ = 0;
@@ -93,6 +100,7 @@ bool Search::take(const Step& step, State& s) {
   for (const Effect* e : step.effects) {
     if (!apply(x_, s, *e)) return false;
   }
+  if (step.hidden && s.exists) s.value = kUntold;
   return true;
 }
 
@@ -102,10 +110,11 @@ void Search::find_candidates(Frame& f) {
   std::uint32_t blocker = 0;
   for (std::size_t i = f.first; i < steps.size(); ++i) {
     if (steps[i].inv_ns > first_end) break;
-    if ((done_[i / 64] >> (i % 64) & 1U) != 0) {
+    if (is_done(i)) {
       if (i == f.first) ++f.first;
       continue;
     }
+    if (steps[i].same_before != kNone && !is_done(steps[i].same_before)) continue;
     f.candidates.push_back(static_cast<std::uint32_t>(i));
     if (steps[i].required && steps[i].end_ns < first_end) {
       first_end = steps[i].end_ns;
@@ -114,7 +123,7 @@ void Search::find_candidates(Frame& f) {
   }
   std::erase_if(f.candidates, [&](std::uint32_t i) { return steps[i].inv_ns > first_end; });
   std::stable_sort(f.candidates.begin(), f.candidates.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return steps[a].hint < steps[b].hint;
+    return steps[a].hint != steps[b].hint ? steps[a].hint < steps[b].hint : steps[a].required && !steps[b].required;
   });
   if (frames_.size() >= deepest_) {
     deepest_ = frames_.size();
@@ -123,20 +132,80 @@ void Search::find_candidates(Frame& f) {
   }
 }
 
+// False: this position, or one that has used fewer optional steps, was tried before.
 bool Search::remember(const State& s) {
-  std::string key(reinterpret_cast<const char*>(done_.data()), done_.size() * sizeof(done_[0]));
+  std::vector<std::uint64_t> optional(done_);
+  std::string key;
   const auto add = [&key](auto v) { key.append(reinterpret_cast<const char*>(&v), sizeof(v)); };
+  for (std::size_t i = 0; i < done_.size(); ++i) {
+    optional[i] &= ~needed_[i];
+    add(done_[i] & needed_[i]);
+  }
   add(s.exists);
   add(s.version);
   add(s.value);
   add(s.owner);
-  return seen_.insert(std::move(key)).second;
+  auto& used = seen_[std::move(key)];
+  const auto within = [](const std::vector<std::uint64_t>& a, const std::vector<std::uint64_t>& b) {
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      if ((a[i] & ~b[i]) != 0) return false;
+    }
+    return true;
+  };
+  for (const auto& before : used) {
+    if (!x_.budget.spend() || within(before, optional)) return false;
+  }
+  std::erase_if(used, [&](const auto& before) { return within(optional, before); });
+  used.push_back(std::move(optional));
+  return true;
+}
+
+// Interchangeable: optional, same effects, of values that no read on this node shows.
+void Search::find_shapes() {
+  std::vector<ValueId> read;
+  for (const Step& step : steps) {
+    if (step.op != nullptr && is_node_read(step.op->request->op) && step.op->answer != nullptr) {
+      read.push_back(x_.value(step.op->answer->value));
+    }
+  }
+  std::sort(read.begin(), read.end());
+  const auto hidden = [&](const Step& s) {
+    return !s.required && s.op != nullptr && s.op->txn == 0 &&
+           std::none_of(s.effects.begin(), s.effects.end(), [&](const Effect* e) {
+             return (is_create(e->kind) || is_set(e->kind)) && std::binary_search(read.begin(), read.end(), e->value);
+           });
+  };
+  const auto same = [](const Effect* a, const Effect* b) {
+    const auto shape = [](Op op) { return is_create(op) ? 0 : is_set(op) ? 1 : is_delete(op) ? 2 : 3; };
+    return shape(a->kind) == shape(b->kind) && a->expected == b->expected && a->owner == b->owner;
+  };
+  std::vector<std::size_t> last;  // of each shape
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (!hidden(steps[i])) continue;
+    const auto it = std::find_if(last.begin(), last.end(), [&](std::size_t j) {
+      return std::equal(steps[i].effects.begin(), steps[i].effects.end(), steps[j].effects.begin(),
+                        steps[j].effects.end(), same);
+    });
+    steps[i].hidden = true;
+    if (it == last.end()) {
+      last.push_back(i);
+    } else {
+      steps[i].same_before = *it;
+      *it = i;
+    }
+  }
 }
 
 bool Search::run() {
   std::stable_sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) { return a.inv_ns < b.inv_ns; });
   done_.assign(steps.size() / 64 + 1, 0);
-  for (const Step& step : steps) required_ += step.required ? 1 : 0;
+  needed_ = done_;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (!steps[i].required) continue;
+    needed_[i / 64] |= std::uint64_t{1} << (i % 64);
+    ++required_;
+  }
+  find_shapes();
   Frame start;
   const std::size_t init = x_.paths[path_].init;
   if (init != kNone) {
@@ -219,9 +288,8 @@ class Sorter {
     for (std::size_t i = op.effects; i < op.effects + op.effects_count; ++i) {
       const Effect& e = x_.effects[i];
       if (e.path == kNoPath) {
-        if (op.status == Status::kOk) continue;
         for (PathId p = 0; p < x_.paths.size(); ++p) {
-          if (may_make(x_, e, p)) add(op, p, {&e});
+          if (may_make(x_, e, p)) add(op, p, {&e}, false);
         }
         continue;
       }
@@ -232,17 +300,22 @@ class Sorter {
         first = first && j >= i;
         here.push_back(&x_.effects[j]);
       }
-      if (first) add(op, e.path, std::move(here));
+      if (first) add(op, e.path, std::move(here), op.status == Status::kOk);
     }
   }
 
-  void add(const Operation& op, PathId path, std::vector<const Effect*> effects) {
+  std::uint64_t hint(const Operation& op, PathId path) const {
+    const auto found = x_.hints.find({static_cast<std::size_t>(&op - x_.operations.data()), path});
+    return found == x_.hints.end() ? kZxidMax : found->second;
+  }
+
+  void add(const Operation& op, PathId path, std::vector<const Effect*> effects, bool required) {
     for (const Effect* e : effects) owners_[path].push_back(e->owner);
     Step step;
     step.inv_ns = op.inv_ns;
     step.end_ns = op.end_ns;
-    step.required = op.status == Status::kOk;
-    if (op.txn != 0) step.hint = op.txn * 2;
+    step.required = required;
+    step.hint = hint(op, path);
     step.op = &op;
     step.effects = std::move(effects);
     searches_[path].steps.push_back(std::move(step));
@@ -255,7 +328,7 @@ class Sorter {
     Step step;
     step.inv_ns = op.inv_ns;
     step.end_ns = op.end_ns;
-    if (op.zxid != 0) step.hint = op.zxid * 2;
+    step.hint = hint(op, e->path);
     step.op = &op;
     step.refused = e;
     searches_[e->path].steps.push_back(std::move(step));
@@ -266,9 +339,10 @@ class Sorter {
     Step step;
     step.inv_ns = op.fresh_ns;
     step.end_ns = op.end_ns;
-    if (op.zxid != 0) step.hint = op.zxid * 2 + 1;
+    const PathId path = x_.path(op.request->path);
+    step.hint = hint(op, path);
     step.op = &op;
-    searches_[x_.path(op.request->path)].steps.push_back(std::move(step));
+    searches_[path].steps.push_back(std::move(step));
   }
 
   // The end of each session that may own the node. Where nothing is known of it, it may end at any time, or not.
@@ -286,8 +360,10 @@ class Sorter {
       if (s != nullptr) {
         step.end_ns = s->end_ns;
         step.record = s->end_record;
-        if (s->end_zxid != 0) step.hint = s->end_zxid * 2;
       }
+      const auto found = x_.end_hints.find({id, path});
+      if (found != x_.end_hints.end()) step.hint = found->second;
+      else if (!x_.hints.empty()) step.hint = 0;  // it never owned the node: out of the way
       searches_[path].steps.push_back(std::move(step));
     }
   }

@@ -1,8 +1,8 @@
 // Walks each node through its transactions in zxid order and compares every reply with the state at the reply's zxid.
-// Writes whose outcome nobody knows may step in anywhere above the zxids known when they were sent: the walk keeps the
-// set of states that are possible. Unknown writes of one shape are interchangeable, so only their number is kept.
+// Writes whose outcome nobody knows may step in anywhere above the zxids known when they were sent: the walk goes back
+// and lets one in where it does not get on without. Unknown writes of one shape are interchangeable, so only their
+// number is kept; of two equal nodes the one that has used up fewer of them can do all that the other can.
 #include <algorithm>
-#include <compare>
 #include <set>
 
 #include "tests/history/index.h"
@@ -18,14 +18,13 @@ struct State {
   std::int64_t owner = 0;
   ValueId value = kUntold;
   std::vector<std::uint8_t> used;  // per shape of unknown writes
-  friend auto operator<=>(const State&, const State&) = default;
 };
 
 // Unknown writes of one shape, or the unknown end of one session.
 struct Shape {
   std::vector<Effect> effects;         // on this node, in order; empty: the end of session `owner`
   std::int64_t owner = 0;
-  std::vector<std::uint64_t> above;    // sorted: one for each write; it lies above
+  std::vector<std::pair<std::uint64_t, std::size_t>> above;  // sorted: for each write what it lies above; operation
   std::int64_t not_before_ns = kAlways;  // session ends: earliest expiry
 };
 
@@ -36,7 +35,7 @@ struct Item {
   What what = What::kWrite;
   std::size_t op = kNone;
   const Effect* effect = nullptr;  // kRefused
-  const Point* point = nullptr;    // kStranger
+  const Point* point = nullptr;    // kStranger; kWrite: how the node was seen after it
   std::int64_t session = 0;        // kEnd
   std::size_t record = kNone;
 };
@@ -70,8 +69,10 @@ bool apply(State& s, const Effect& e, std::uint64_t zxid) {
   return true;
 }
 
-bool fits_answer(const State& s, const Effect& e) {
+// A set that its multi deletes again may be the only one to tell when the node was made.
+bool fits_answer(State& s, const Effect& e) {
   if (e.answer == nullptr || e.answer->version < 0 || !(is_create(e.kind) || is_set(e.kind))) return true;
+  if (s.czxid == 0) s.czxid = e.answer->czxid;
   return e.answer->version == s.version && (e.answer->czxid == 0 || e.answer->czxid == s.czxid);
 }
 
@@ -83,22 +84,36 @@ class Walk {
   bool run();
 
  private:
-  void close(const Item& item);
-  bool pass(const Item& item, const State& from, std::vector<State>& to);
-  bool pass_write(const Item& item, State s, std::vector<State>& to);
-  bool pass_stranger(const Item& item, const State& from, std::vector<State>& to);
-  bool pass_refused(const Item& item, const State& s);
+  struct Frame {
+    std::size_t item = 0;
+    State state;
+    std::size_t next = 0;        // 0: the item itself; k + 1: first an unknown write of shape k
+    std::size_t shape = kNone;   // that led here; kNone: by passing an item
+  };
+
+  bool pass(const Item& item, State& s);
+  bool pass_write(const Item& item, State& s);
+  bool pass_stranger(const Item& item, State& s, std::size_t k);
   bool pass_shown(const Item& item, const State& s);
+  bool let_in(const Item& item, State& s, std::size_t k);
+  bool step(Frame& f);
+  bool first_time(std::size_t item, const State& s);
+  void enter(std::size_t item, State s, std::size_t shape);
+  State start() const;
   std::size_t available(const Shape& shape, const Item& item) const;
   bool blocked_by_time(const State& before, const Item& item) const;
-  void note_changes(const Item& item, const std::vector<State>& before);
+  void note_changes(const Item& item, const State& before);
+  void succeed();
   bool report(const Item& item, const State& before);
   std::int64_t end_ns(const Item& item) const;
 
   Index& x_;
   PathId path_;
-  std::vector<State> states_;
-  std::size_t last_change_ = kNone;  // operation
+  std::vector<Frame> frames_;
+  std::vector<std::vector<State>> seen_;  // per item
+  std::size_t deepest_ = 0;               // the item that nothing passed
+  State deepest_state_;
+  std::size_t last_change_ = kNone;       // operation
 };
 
 std::int64_t Walk::end_ns(const Item& item) const {
@@ -107,67 +122,64 @@ std::int64_t Walk::end_ns(const Item& item) const {
 
 std::size_t Walk::available(const Shape& shape, const Item& item) const {
   if (shape.effects.empty() && end_ns(item) < shape.not_before_ns) return 0;
-  const auto end = std::lower_bound(shape.above.begin(), shape.above.end(), item.zxid);
+  const auto end = std::lower_bound(shape.above.begin(), shape.above.end(), std::pair{item.zxid, std::size_t{0}});
   return std::min<std::size_t>(255, static_cast<std::size_t>(end - shape.above.begin()));
 }
 
-// Adds the states that unknown writes below this item can make.
-void Walk::close(const Item& item) {
-  if (shapes.empty()) return;
-  std::set<State> seen(states_.begin(), states_.end());
-  states_.assign(seen.begin(), seen.end());
-  std::vector<std::size_t> limits;
-  for (const Shape& shape : shapes) limits.push_back(available(shape, item));
-  for (std::size_t i = 0; i < states_.size(); ++i) {
-    for (std::size_t k = 0; k < shapes.size(); ++k) {
-      if (states_[i].used[k] >= limits[k]) continue;
-      State s = states_[i];
-      bool good = true;
-      for (const Effect& e : shapes[k].effects) good = good && apply(s, e, 0);
-      if (shapes[k].effects.empty()) {
-        good = s.exists && s.owner == shapes[k].owner;
-        if (good) s = State{.used = std::move(s.used)};
-      }
-      if (!good) continue;
-      ++s.used[k];
-      if (!x_.budget.spend()) return;
-      if (seen.insert(s).second) states_.push_back(std::move(s));
-    }
-  }
+bool same_node(const State& a, const State& b) {
+  return a.exists == b.exists && a.czxid == b.czxid && a.mzxid == b.mzxid && a.version == b.version &&
+         a.owner == b.owner && a.value == b.value;
 }
 
-bool Walk::pass_write(const Item& item, State s, std::vector<State>& to) {
+bool no_more_used(const State& a, const State& b) {
+  for (std::size_t k = 0; k < a.used.size(); ++k) {
+    if (a.used[k] > b.used[k]) return false;
+  }
+  return true;
+}
+
+// One unknown write of shape k below this item.
+bool Walk::let_in(const Item& item, State& s, std::size_t k) {
+  const Shape& shape = shapes[k];
+  if (s.used[k] >= available(shape, item)) return false;
+  // The change that this reply shows is an item of its own, and nothing may lie between.
+  if (item.what == What::kShown && x_.operations[item.op].answer->mzxid != 0) return false;
+  if (shape.effects.empty()) {
+    if (!s.exists || s.owner != shape.owner) return false;
+    s = State{.used = std::move(s.used)};
+  }
+  for (const Effect& e : shape.effects) {
+    if (!apply(s, e, 0)) return false;
+  }
+  ++s.used[k];
+  return true;
+}
+
+bool fits_point(const State& s, const Point* p) {
+  return p == nullptr || (s.exists && (p->version < 0 || s.version == p->version) && s.czxid == p->czxid && s.owner == p->owner);
+}
+
+bool Walk::pass_write(const Item& item, State& s) {
   const Operation& op = x_.operations[item.op];
   for (std::size_t i = op.effects; i < op.effects + op.effects_count; ++i) {
     const Effect& e = x_.effects[i];
     if (e.path != path_) continue;
     if (!apply(s, e, item.zxid) || !fits_answer(s, e)) return false;
   }
-  to.push_back(std::move(s));
-  return true;
+  return fits_point(s, item.point);
 }
 
-// A change that was seen but whose writer is not known: one of the unknown writes.
-bool Walk::pass_stranger(const Item& item, const State& from, std::vector<State>& to) {
-  bool any = false;
-  for (std::size_t k = 0; k < shapes.size(); ++k) {
-    if (shapes[k].effects.empty() || from.used[k] >= available(shapes[k], item)) continue;
-    State s = from;
-    bool good = true;
-    for (const Effect& e : shapes[k].effects) good = good && apply(s, e, item.zxid);
-    const Point& p = *item.point;
-    if (!good || !s.exists || s.version != p.version || s.owner != p.owner || s.czxid != p.czxid) continue;
-    s.mzxid = p.mzxid;
-    s.value = p.value == kUntold ? s.value : p.value;
-    ++s.used[k];
-    to.push_back(std::move(s));
-    any = true;
+// A change that was seen but whose writer is not known: an unknown write of shape k.
+bool Walk::pass_stranger(const Item& item, State& s, std::size_t k) {
+  if (shapes[k].effects.empty() || s.used[k] >= available(shapes[k], item)) return false;
+  for (const Effect& e : shapes[k].effects) {
+    if (!apply(s, e, item.zxid)) return false;
   }
-  return any;
-}
-
-bool Walk::pass_refused(const Item& item, const State& s) {
-  return refusal_fits(x_, *item.effect, s.exists, s.version);
+  if (!fits_point(s, item.point)) return false;
+  s.mzxid = item.point->mzxid;
+  if (item.point->value != kUntold) s.value = item.point->value;
+  ++s.used[k];
+  return true;
 }
 
 bool Walk::pass_shown(const Item& item, const State& s) {
@@ -180,26 +192,23 @@ bool Walk::pass_shown(const Item& item, const State& s) {
   return s.mzxid == a.mzxid && s.czxid == a.czxid && s.version == a.version && s.owner == a.owner;
 }
 
-bool Walk::pass(const Item& item, const State& from, std::vector<State>& to) {
-  bool good = true;
+bool Walk::pass(const Item& item, State& s) {
   switch (item.what) {
-    case What::kWrite: return pass_write(item, from, to);
-    case What::kStranger: return pass_stranger(item, from, to);
+    case What::kWrite: return pass_write(item, s);
+    case What::kStranger: return false;  // step() tries each shape
     case What::kEnd:
-      to.push_back(from);
-      if (from.exists && from.owner == item.session) to.back() = State{.used = from.used};
+      if (s.exists && s.owner == item.session) s = State{.used = std::move(s.used)};
       return true;
-    case What::kRefused: good = pass_refused(item, from); break;
-    case What::kPresent: good = from.exists; break;
-    case What::kShown: good = pass_shown(item, from); break;
-    case What::kAbsent: good = !from.exists; break;
+    case What::kRefused: return refusal_fits(x_, *item.effect, s.exists, s.version);
+    case What::kPresent: return s.exists;
+    case What::kShown: return pass_shown(item, s);
+    case What::kAbsent: return !s.exists;
   }
-  if (good) to.push_back(from);
-  return good;
+  return false;
 }
 
 // What happened for certain, for the watch rules.
-void Walk::note_changes(const Item& item, const std::vector<State>& before) {
+void Walk::note_changes(const Item& item, const State& before) {
   auto& changes = x_.paths[path_].changes;
   if (item.what == What::kWrite) {
     const Operation& op = x_.operations[item.op];
@@ -209,55 +218,120 @@ void Walk::note_changes(const Item& item, const std::vector<State>& before) {
       changes.emplace_back(item.zxid, is_create(e.kind)   ? WatchType::kCreated
                                       : is_delete(e.kind) ? WatchType::kDeleted
                                                           : WatchType::kDataChanged);
-      last_change_ = item.op;
     }
   } else if (item.what == What::kStranger) {
     const bool created = item.point->czxid == item.point->mzxid;
     changes.emplace_back(item.zxid, created ? WatchType::kCreated : WatchType::kDataChanged);
   } else if (item.what == What::kEnd) {
-    const Session* s = x_.session(item.session);
-    const bool gone = std::all_of(before.begin(), before.end(), [&](const State& state) {
-      return state.exists && state.owner == item.session;
-    });
-    if (gone && s->end_zxid == item.zxid) changes.emplace_back(item.zxid, WatchType::kDeleted);
+    const bool certain = std::none_of(shapes.begin(), shapes.end(), [&](const Shape& s) { return available(s, item) > 0; });
+    const bool gone = before.exists && before.owner == item.session;
+    if (certain && gone && x_.session(item.session)->end_zxid == item.zxid) {
+      changes.emplace_back(item.zxid, WatchType::kDeleted);
+    }
   }
+}
+
+// The way that was found: certain changes, and its order as a hint for the search in linear.cc.
+void Walk::succeed() {
+  std::vector<std::size_t> used(shapes.size(), 0);
+  for (std::size_t i = 1; i < frames_.size(); ++i) {
+    const Frame& from = frames_[i - 1];
+    const Item& item = items[from.item];
+    const std::size_t k = frames_[i].shape;
+    if (k != kNone && !shapes[k].effects.empty()) {
+      x_.hints[{shapes[k].above[used[k]++].second, path_}] = 2 * i;
+    } else if (item.op != kNone) {
+      x_.hints[{item.op, path_}] = 2 * i;
+    }
+    // A session's end belongs where it takes the node away, or right behind where something else did.
+    const State& after = frames_[i].state;
+    if (after.exists && after.owner != 0) x_.end_hints[{after.owner, path_}] = kZxidMax;
+    if (from.state.owner != 0 && after.owner != from.state.owner) x_.end_hints[{from.state.owner, path_}] = 2 * i + 1;
+    if (frames_[i].item != from.item) note_changes(item, from.state);
+  }
+}
+
+State Walk::start() const {
+  State s;
+  s.used.assign(shapes.size(), 0);
+  const std::size_t init = x_.paths[path_].init;
+  if (init == kNone) return s;
+  const Record& r = x_.records[init];
+  s.exists = true;
+  s.czxid = r.answer.czxid;
+  s.mzxid = r.answer.mzxid;
+  s.version = r.answer.version;
+  s.owner = r.answer.owner;
+  s.value = x_.value(r.request.value);
+  return s;
+}
+
+// False: this state, or one that has used fewer unknown writes, was tried before this item.
+bool Walk::first_time(std::size_t item, const State& s) {
+  if (shapes.empty()) return true;
+  for (const State& before : seen_[item]) {
+    if (!x_.budget.spend()) return false;
+    if (same_node(before, s) && no_more_used(before, s)) return false;
+  }
+  seen_[item].push_back(s);
+  return true;
+}
+
+void Walk::enter(std::size_t item, State s, std::size_t shape) {
+  if (!first_time(item, s)) return;
+  if (item > deepest_ || frames_.empty()) {
+    deepest_ = item;
+    deepest_state_ = s;
+  }
+  frames_.push_back({item, std::move(s), 0, shape});
+}
+
+// The next thing to try from here; false: there is none left.
+bool Walk::step(Frame& f) {
+  const Item& item = items[f.item];
+  const std::size_t at = f.item;
+  const std::size_t choice = f.next++;
+  State s = f.state;  // enter() may move the frames
+  if (choice == 0) {
+    if (pass(item, s)) enter(at + 1, std::move(s), kNone);
+    return true;
+  }
+  const std::size_t k = (choice - 1) / 2;
+  if (k >= shapes.size()) return false;
+  if (choice % 2 == 1) {
+    if (item.what == What::kStranger && pass_stranger(item, s, k)) enter(at + 1, std::move(s), k);
+  } else {
+    if (let_in(item, s, k)) enter(at, std::move(s), k);
+  }
+  return true;
 }
 
 bool Walk::run() {
   std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
     return a.zxid != b.zxid ? a.zxid < b.zxid : rank(a.what) < rank(b.what);
   });
-  State start;
-  start.used.assign(shapes.size(), 0);
-  const std::size_t init = x_.paths[path_].init;
-  if (init != kNone) {
-    const Record& r = x_.records[init];
-    start.exists = true;
-    start.czxid = r.answer.czxid;
-    start.mzxid = r.answer.mzxid;
-    start.version = r.answer.version;
-    start.owner = r.answer.owner;
-    start.value = x_.value(r.request.value);
-  }
-  states_.push_back(start);
-  for (const Item& item : items) {
-    const State before = states_.front();
-    close(item);
-    std::vector<State> next;
-    for (const State& s : states_) {
-      if (!x_.budget.spend()) return false;
-      pass(item, s, next);
+  if (items.empty()) return true;
+  // What makes a node go before what only changes it: an absence needs no detour.
+  const auto effort = [](const Shape& shape) {
+    if (shape.effects.size() != 1) return shape.effects.empty() ? 0 : 3;
+    return is_delete(shape.effects[0].kind) ? 1 : is_create(shape.effects[0].kind) ? 2 : 4;
+  };
+  std::stable_sort(shapes.begin(), shapes.end(), [&](const Shape& a, const Shape& b) { return effort(a) < effort(b); });
+  seen_.resize(items.size() + 1);
+  enter(0, start(), kNone);
+  while (!frames_.empty()) {
+    if (!x_.budget.spend()) return false;
+    if (frames_.back().item == items.size()) {
+      succeed();
+      return true;
     }
+    if (!step(frames_.back())) frames_.pop_back();
     if (x_.budget.spent()) return false;
-    if (next.empty()) return report(item, before);
-    note_changes(item, states_);
-    if (next.size() > 1) {
-      std::sort(next.begin(), next.end());
-      next.erase(std::unique(next.begin(), next.end()), next.end());
-    }
-    states_ = std::move(next);
   }
-  return true;
+  for (std::size_t i = 0; i < deepest_; ++i) {
+    if (items[i].what == What::kWrite) last_change_ = items[i].op;
+  }
+  return report(items[deepest_], deepest_state_);
 }
 
 // True if only the time of an expiry stands against this item.
@@ -265,7 +339,7 @@ bool Walk::blocked_by_time(const State& before, const Item& item) const {
   if (!before.exists || before.owner == 0) return false;
   return std::any_of(shapes.begin(), shapes.end(), [&](const Shape& s) {
     return s.effects.empty() && s.owner == before.owner && end_ns(item) < s.not_before_ns &&
-           !s.above.empty() && s.above.front() < item.zxid;
+           !s.above.empty() && s.above.front().first < item.zxid;
   });
 }
 
@@ -354,14 +428,22 @@ class Sorter {
     if (path != kNoPath && x_.paths[path].judged) walks_[path].items.push_back(item);
   }
 
+  const Point* point_at(PathId path, std::uint64_t zxid) const {
+    const auto& points = x_.paths[path].points;
+    const auto it = std::lower_bound(points.begin(), points.end(), zxid,
+                                     [](const Point& p, std::uint64_t at) { return p.mzxid < at; });
+    return it != points.end() && it->mzxid == zxid ? &*it : nullptr;
+  }
+
   void add_write(std::size_t number) {
     const Operation& op = x_.operations[number];
     const std::size_t end = op.effects + op.effects_count;
     for (std::size_t i = op.effects; i < end; ++i) {
       const Effect& e = x_.effects[i];
+      if (e.path == kNoPath) add_nameless(e, op.txn - 1);
       bool first = e.path != kNoPath;
       for (std::size_t j = op.effects; j < i; ++j) first = first && x_.effects[j].path != e.path;
-      if (first) add(e.path, {.zxid = op.txn, .what = What::kWrite, .op = number});
+      if (first) add(e.path, {.zxid = op.txn, .what = What::kWrite, .op = number, .point = point_at(e.path, op.txn)});
       if (is_create(e.kind) && op.effects_count == 1 && e.path != kNoPath) {
         const PathId parent = x_.paths[e.path].parent;
         if (parent != kNoPath && x_.paths[parent].created) {
@@ -381,14 +463,19 @@ class Sorter {
     add(e->path, {.zxid = op.txn, .what = What::kRefused, .op = number, .effect = e});
   }
 
+  // A sequential create whose name nobody was told: it may be any name that fits.
+  void add_nameless(const Effect& e, std::uint64_t above) {
+    for (PathId p = 0; p < x_.paths.size(); ++p) {
+      if (may_make(x_, e, p)) add_shape(p, {e}, above, e.op);
+    }
+  }
+
   void add_unknown(std::size_t number) {
     const Operation& op = x_.operations[number];
     for (std::size_t i = op.effects; i < op.effects + op.effects_count; ++i) {
       const Effect& e = x_.effects[i];
       if (e.path == kNoPath) {
-        for (PathId p = 0; p < x_.paths.size(); ++p) {
-          if (may_make(x_, e, p)) add_shape(p, {e}, op.above);
-        }
+        add_nameless(e, op.above);
         continue;
       }
       bool first = true;
@@ -398,7 +485,7 @@ class Sorter {
         first = first && j >= i;
         here.push_back(x_.effects[j]);
       }
-      if (first) add_shape(e.path, std::move(here), op.above);
+      if (first) add_shape(e.path, std::move(here), op.above, number);
     }
   }
 
@@ -407,7 +494,7 @@ class Sorter {
     return shape(a.kind) == shape(b.kind) && a.expected == b.expected && a.owner == b.owner;
   }
 
-  void add_shape(PathId path, std::vector<Effect> here, std::uint64_t above) {
+  void add_shape(PathId path, std::vector<Effect> here, std::uint64_t above, std::size_t op) {
     // Values of unknown writes were not seen, whatever they are; an unseen empty value equals any other.
     for (Effect& e : here) e.value = kUntold;
     auto& shapes = walks_[path].shapes;
@@ -418,7 +505,8 @@ class Sorter {
       shapes.push_back({std::move(here), 0, {}, kAlways});
       it = shapes.end() - 1;
     }
-    it->above.insert(std::upper_bound(it->above.begin(), it->above.end(), above), above);
+    const std::pair member{above, op};
+    it->above.insert(std::upper_bound(it->above.begin(), it->above.end(), member), member);
   }
 
   void add_read(std::size_t number) {
@@ -463,7 +551,7 @@ class Sorter {
     for (const std::int64_t id : owners) {
       const Session* s = x_.session(id);
       if (s == nullptr) {
-        walk.shapes.push_back({{}, id, {0}, kAlways});
+        walk.shapes.push_back({{}, id, {{0, kNone}}, kAlways});
         continue;
       }
       if (s->end_max != kZxidMax) {
@@ -472,7 +560,7 @@ class Sorter {
       if (s->end_zxid != 0) continue;
       const bool timed = s->timeout_ns != 0 && s->touched_ns != kAlways && !s->close_tried;
       const std::int64_t from = timed ? s->touched_ns + s->timeout_ns - x_.options.expiry_slack_ns : kAlways;
-      walk.shapes.push_back({{}, id, {s->replied}, from});
+      walk.shapes.push_back({{}, id, {{s->replied, kNone}}, from});
     }
   }
 

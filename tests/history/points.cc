@@ -166,7 +166,7 @@ bool find_writers(Index& x) {
       if (p.czxid == p.mzxid || p.czxid == 0 || p.czxid == init_c) continue;
       if (!writer_fits(x, path, p.czxid, p, known)) return false;
       const bool told = std::any_of(points.begin(), points.end(), [&](const Point& o) { return o.mzxid == p.czxid; });
-      if (!known && !told) creations.push_back({p.czxid, p.czxid, 0, p.owner, kUntold, p.record, true});
+      if (!known && !told) creations.push_back({p.czxid, p.czxid, -1, p.owner, kUntold, p.record, true});
     }
     for (const Point& c : creations) {
       if (!add_point(x, path, c)) return false;
@@ -185,7 +185,8 @@ bool both_cas(const Index& x, const Point& a, const Point& b) {
 
 bool versions_rise(Index& x) {
   for (PathId path = 0; path < x.paths.size(); ++path) {
-    const auto& points = x.paths[path].points;
+    std::vector<Point> points = x.paths[path].points;
+    std::erase_if(points, [](const Point& p) { return p.version < 0; });
     for (std::size_t i = 0; i < points.size(); ++i) {
       const Point& p = points[i];
       if (p.version == 0 && p.mzxid != p.czxid) {

@@ -115,8 +115,10 @@ bool Watches::reply(std::size_t record) {
   if (op.session == 0) return true;
   SessionWatches& w = sessions_[op.session];
   if (op.zxid != 0) {
+    // A session's end takes its watches along, so it need not tell of what it deletes itself.
+    const std::uint64_t told = op.request->op == Op::kClose ? op.zxid - 1 : op.zxid;
     for (const Arm& arm : w.arms) {
-      if (arm.due <= op.zxid) return overdue(arm, record);
+      if (arm.due <= told) return overdue(arm, record);
     }
     if (op.zxid > w.replied) {
       w.replied = op.zxid;
