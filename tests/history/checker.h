@@ -20,12 +20,12 @@
 namespace coord::history {
 
 struct Options {
-  std::chrono::nanoseconds deadline{0};      // wall time for the whole check; 0 = none, so that the verdict is repeatable
+  std::chrono::nanoseconds deadline{0};      // wall time for the whole check; 0 = none, and the verdict is repeatable
   std::uint64_t steps_max = 5'000'000;       // search steps for the whole check, a repeatable deadline
   bool refused_writes_take_zxid = true;      // as coordd and ZooKeeper do: a refusal is ordered at its reply's zxid
   bool replies_in_order = true;              // per session; off for clients that do not record the order of sending
-  std::int64_t touch_lag_ns = 0;             // early expiry: how long a read or ping may be answered by a replica before
-                                             // the leader knows of it (writes and syncs: the leader knows at once)
+  std::int64_t touch_lag_ns = 0;             // early expiry: how long a read or ping may be answered by a replica
+                                             // before the leader knows of it (writes and syncs: it knows at once)
   std::int64_t expiry_slack_ns = 0;          // early expiry: forgiven in any case (clock rates)
 };
 

@@ -51,7 +51,7 @@ struct Operation {
   std::int64_t end_ns = kNever;
   std::uint64_t zxid = 0;   // of the reply
   std::uint64_t txn = 0;    // of the transaction, as far as known: ok writes, info writes that were seen, refusals
-  std::uint64_t above = 0;  // every zxid that anybody was told before inv: a transaction of this operation is above it
+  std::uint64_t above = 0;  // every zxid that anybody was told before inv: this operation's transaction is above
   std::size_t above_record = kNone;
   std::size_t seen = kNone;  // info: the record that proves the effect
   std::int64_t fresh_ns = kNever;  // reads: sent behind a sync that was sent then; kNever: no sync

@@ -211,7 +211,8 @@ void Model::lose_connection(Client& c) {
   for (const auto id : c.waiting) h_.info(tick(), id);
   c.waiting.clear();
   if (c.alive) {
-    h_.add(session_record(tick(), static_cast<std::uint32_t>(c.session), c.session, SessionChange::kMoved, 2, kTimeout));
+    const auto client = static_cast<std::uint32_t>(c.session);
+    h_.add(session_record(tick(), client, c.session, SessionChange::kMoved, 2, kTimeout));
   }
 }
 

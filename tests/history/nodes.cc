@@ -26,6 +26,7 @@ struct Shape {
   std::int64_t owner = 0;
   std::vector<std::pair<std::uint64_t, std::size_t>> above;  // sorted: for each write what it lies above; operation
   std::int64_t not_before_ns = kAlways;  // session ends: earliest expiry
+  std::uint64_t before = kZxidMax;       // ephemerals: their owner's end
 };
 
 enum class What : std::uint8_t { kWrite, kStranger, kEnd, kRefused, kPresent, kShown, kAbsent };
@@ -122,6 +123,7 @@ std::int64_t Walk::end_ns(const Item& item) const {
 
 std::size_t Walk::available(const Shape& shape, const Item& item) const {
   if (shape.effects.empty() && end_ns(item) < shape.not_before_ns) return 0;
+  if (item.zxid > shape.before || (item.zxid == shape.before && rank(item.what) == 1)) return 0;
   const auto end = std::lower_bound(shape.above.begin(), shape.above.end(), std::pair{item.zxid, std::size_t{0}});
   return std::min<std::size_t>(255, static_cast<std::size_t>(end - shape.above.begin()));
 }
@@ -156,7 +158,9 @@ bool Walk::let_in(const Item& item, State& s, std::size_t k) {
 }
 
 bool fits_point(const State& s, const Point* p) {
-  return p == nullptr || (s.exists && (p->version < 0 || s.version == p->version) && s.czxid == p->czxid && s.owner == p->owner);
+  if (p == nullptr) return true;
+  const bool version = p->version < 0 || s.version == p->version;
+  return s.exists && version && s.czxid == p->czxid && s.owner == p->owner;
 }
 
 bool Walk::pass_write(const Item& item, State& s) {
@@ -223,7 +227,8 @@ void Walk::note_changes(const Item& item, const State& before) {
     const bool created = item.point->czxid == item.point->mzxid;
     changes.emplace_back(item.zxid, created ? WatchType::kCreated : WatchType::kDataChanged);
   } else if (item.what == What::kEnd) {
-    const bool certain = std::none_of(shapes.begin(), shapes.end(), [&](const Shape& s) { return available(s, item) > 0; });
+    const bool certain = std::none_of(shapes.begin(), shapes.end(),
+                                      [&](const Shape& s) { return available(s, item) > 0; });
     const bool gone = before.exists && before.owner == item.session;
     if (certain && gone && x_.session(item.session)->end_zxid == item.zxid) {
       changes.emplace_back(item.zxid, WatchType::kDeleted);
@@ -375,7 +380,8 @@ bool Walk::report(const Item& item, const State& before) {
                       x_.effects[i].expected != before.version);
       }
       return x_.fail(cas ? "cas" : before.exists ? "write-result" : "lost-write",
-                     node + ": a write succeeded that cannot" + (cas ? ", by its expected version" : "") + is, offending);
+                     node + ": a write succeeded that cannot" + (cas ? ", by its expected version" : "") + is,
+                     offending);
     }
     case What::kStranger:
       return x_.fail("phantom-change", node + ": a change is seen that no write of this history can have made" + is,
@@ -502,8 +508,11 @@ class Sorter {
       return std::equal(s.effects.begin(), s.effects.end(), here.begin(), here.end(), same);
     });
     if (it == shapes.end()) {
-      shapes.push_back({std::move(here), 0, {}, kAlways});
+      shapes.push_back({std::move(here), 0, {}});
       it = shapes.end() - 1;
+      for (const Effect& e : it->effects) {
+        if (e.owner != 0) it->before = x_.session(e.owner)->end_max;
+      }
     }
     const std::pair member{above, op};
     it->above.insert(std::upper_bound(it->above.begin(), it->above.end(), member), member);

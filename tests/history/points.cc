@@ -148,7 +148,8 @@ bool writer_fits(Index& x, PathId path, std::uint64_t zxid, const Point& p, bool
     e.path = path;
     return true;
   }
-  return x.fail("phantom-change", "transaction " + zxid_text(zxid) + " has nothing to do with the node that shows it: " +
+  return x.fail("phantom-change", "transaction " + zxid_text(zxid) +
+                " has nothing to do with the node that shows it: " +
                 point_text(x, path, p), {op.inv, op.end, op.seen, p.record});
 }
 

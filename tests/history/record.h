@@ -4,7 +4,7 @@
 //
 // A simulator or client writes, in the order in which it happens:
 //   History h;
-//   h.add(session_record(ns, client, session, SessionChange::kOpened, replica, timeout_ns, zxid));  // 0 = zxid not known
+//   h.add(session_record(ns, client, session, SessionChange::kOpened, replica, timeout_ns, zxid));  // 0 = not known
 //   auto id = h.invoke(ns, client, session, {.op = Op::kSetCas, .path = "/a", .value = "u17", .expected = 3});
 //   h.ok(ns, id, {.zxid = z, .mzxid = z, .czxid = c, .version = 4});    // reply without error
 //   h.fail(ns, id, {.error = Err::kBadVersion, .zxid = z});             // definite refusal: no effect
