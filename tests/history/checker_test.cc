@@ -80,6 +80,10 @@ TEST(Checker, stale_read_after_sync_is_found) {
   Book d = three_versions();
   d.get(2, "/a", "v1", z(2), z(2), z(1), 1, 0, Op::kSyncGet);
   d.bad("stale-sync");
+  Book e = three_versions();
+  e.create(1, "/b", "b", z(4));
+  e.absent(2, "/b", z(3), Op::kSyncGet);
+  e.bad("stale-sync");
 }
 
 TEST(Checker, stale_read_after_sync_is_found_without_zxids) {

@@ -1,9 +1,9 @@
-// Searches, for each node, an order of its writes, refused writes and fresh reads that respects real time and gives the
-// answers that were given. No zxid is believed: the walk of nodes.cc only says which candidate to try first, so that
-// the search for a correct history goes straight through. Wing and Gong, "Testing and verifying concurrent
-// objects" (1993); Lowe, "Testing for linearizability" (2017): positions that failed once are remembered. Two things keep writes without
-// an answer from multiplying: those whose value nobody saw are interchangeable within one shape and are taken in order,
-// and a position that failed fails as well when more of them have been used up.
+// Searches, for each node, an order of its writes, refused writes and fresh reads that respects real time and gives
+// the answers that were given. No zxid is believed: the walk of nodes.cc only says which candidate to try first, so
+// that the search for a correct history goes straight through. Wing and Gong, "Testing and verifying concurrent
+// objects" (1993); Lowe, "Testing for linearizability" (2017): positions that failed once are remembered. Two things
+// keep writes without an answer from multiplying: those whose value nobody saw are interchangeable within one shape
+// and are taken in order, and a position that failed fails as well when more of them have been used up.
 #include <algorithm>
 #include <unordered_map>
 

@@ -28,7 +28,8 @@ bool real_time(Index& x) {
                     zxid_text(op.txn), {op.above_record, op.inv, op.end});
     }
     const Op kind = op.request->op;
-    if (op.status == Status::kOk && (kind == Op::kSync || kind == Op::kSyncGet) && op.zxid < op.above) {
+    const bool sync_answered = kind == Op::kSyncGet || (kind == Op::kSync && op.status == Status::kOk);
+    if (sync_answered && op.zxid < op.above) {
       return x.fail("stale-sync", "a sync sent after " + zxid_text(op.above) + " had been told was answered at " +
                     zxid_text(op.zxid), {op.above_record, op.inv, op.end});
     }
