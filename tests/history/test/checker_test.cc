@@ -1,7 +1,7 @@
 // Each rule of the checker, by a history that keeps it and one that breaks it.
 #include "tests/history/checker.h"
 
-#include "tests/history/book.h"
+#include "tests/history/test/book.h"
 
 namespace coord::history {
 namespace {

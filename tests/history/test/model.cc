@@ -1,4 +1,4 @@
-#include "tests/history/model.h"
+#include "tests/history/test/model.h"
 
 #include <algorithm>
 #include <cstdio>

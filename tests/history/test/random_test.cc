@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "tests/history/index.h"
-#include "tests/history/model.h"
+#include "tests/history/test/model.h"
 
 namespace coord::history {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <sstream>
 
-#include "tests/history/model.h"
+#include "tests/history/test/model.h"
 
 namespace coord::history {
 namespace {
