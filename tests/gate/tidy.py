@@ -40,7 +40,7 @@ SHELLS = {
     r"lmdb\.h": ["replica/store", "tests/replica/store"],
     r"(fuse3/)?fuse(_lowlevel|_opt|_common)?\.h": ["fusefs/kernel", "tests/fusefs/kernel"],
     r"systemd/": ["replica/runtime", "fusefs/kernel", "replica/main.cc", "fusefs/main.cc"],
-    r"CLI/": ["common/tools", "replica/main.cc", "fusefs/main.cc", "tests/bench"],
+    r"CLI/": ["common/tools", "replica/main.cc", "fusefs/main.cc", "tests/bench", "tests/history"],
 }
 
 # Pure folders: no threads, sockets, files, clocks or randomness of their own.
