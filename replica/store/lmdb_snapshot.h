@@ -59,7 +59,7 @@ class LmdbSnapshotSource final : public SnapshotSource {
   SnapshotTotals totals_;
 };
 
-// Writer thread only. Each call is one or more durable transactions of its own. LMDB's errors end the process by `failed`.
+// Writer thread only. Each call is a durable transaction of its own. LMDB's errors end the process, by `failed`.
 class SnapshotStager {
  public:
   using Failed = std::function<void(const char* what, int rc)>;  // does not return

@@ -37,6 +37,10 @@ Weight weigh(const Batch& batch) {
   return weight;
 }
 
+bool installs(const std::vector<Batch>& group) {
+  return std::any_of(group.begin(), group.end(), [](const Batch& batch) { return batch.install_snapshot; });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Store>, Fault> open_lmdb(const LmdbOptions& options) { return LmdbStore::open(options); }
@@ -364,7 +368,7 @@ void LmdbStore::run() {
     } else {
       commit_group();
       if (on_durable_) on_durable_(group_.back().id);
-      const bool installed = std::any_of(group_.begin(), group_.end(), [](const Batch& b) { return b.install_snapshot; });
+      const bool installed = installs(group_);
       group_.clear();
       if (installed) stager_->clear(dbs_);  // what was the tree before
     }
@@ -455,14 +459,14 @@ void LmdbStore::commit_group() {
   const std::uint64_t used = env_.used_bytes();
   std::uint64_t bytes = bound.pages(txn.get(), dbs_, work) * env_.page_size();
   // An install empties the log: the list of its pages is written.
-  const bool installs = std::any_of(group_.begin(), group_.end(), [](const Batch& b) { return b.install_snapshot; });
-  if (installs) bytes += kInstallBytes + env_.used_bytes() / 256;
+  const bool installing = installs(group_);
+  if (installing) bytes += kInstallBytes + env_.used_bytes() / 256;
   const GrowAhead::Lease lease = grow_->reserve(bytes);
 
   apply_group(txn, state, done);
   if (const int rc = txn.commit(); rc != 0) failed("commit", rc);
   state_ = state;
-  if (installs) dbs_.swap_slots();
+  if (installing) dbs_.swap_slots();
   note_age(state_.positions.last_logged);
 
   const std::uint64_t used_now = env_.used_bytes();

@@ -22,7 +22,7 @@
 //   slot         0 or 1 (1 byte); absent: 0
 //   damaged      nothing; there: log and tree were emptied as something in them was broken, and not yet repaired
 //
-// Version 1 had an identity without directory id, epochs without the promised sid, and one slot; it is upgraded at open.
+// Version 1 had an identity without directory id, epochs without the promised sid, and one slot; upgraded at open.
 #pragma once
 
 #include <cstdint>

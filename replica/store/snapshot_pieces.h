@@ -1,5 +1,6 @@
-// The bytes of a snapshot on their way from one replica to another: pieces of whole records, each with the checksum over
-// key and body that it has in the store, and an end that tells how many there were and the sum of their checksums. Pure.
+// The bytes of a snapshot on their way from one replica to another: pieces of whole records, each with the checksum
+// over key and body that it has in the store, and an end that tells how many there were and the sum of their checksums.
+// Pure.
 //
 //   record  kind (1), key (8), size (4), checksum (4), body          kind: node, session, counters
 //   end     kind (1), nodes (8), sessions (8), sum of checksums (8)
@@ -29,7 +30,7 @@ std::uint32_t record_checksum(RecordKind kind, std::uint64_t key, std::string_vi
 void put_record(RecordKind kind, std::uint64_t key, std::string_view body, std::string& out, SnapshotTotals& totals);
 void put_end(const SnapshotTotals& totals, std::string& out);
 
-// Takes pieces in order. Everything that is wrong with them (lengths, checksums, order, totals, bytes behind the end) is
+// Takes pieces in order. Whatever is wrong with them (lengths, checksums, order, totals, bytes behind the end) is
 // answered with false, for good.
 class SnapshotReader {
  public:

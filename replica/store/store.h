@@ -157,7 +157,8 @@ struct LmdbOptions {
   std::uint64_t grow_bytes = 32ULL << 20;  // step in which the file is written ahead, off the commit path
   std::uint64_t log_keep_bytes = 64ULL << 20;  // purge the log above this
   std::uint64_t log_keep_entries = 100'000;    // or above this, whichever comes first
-  std::uint64_t log_keep_ms = 0;               // but nothing younger than this, up to 8 times log_keep_bytes; 0: no such rule
+  // But nothing younger than this, up to 8 times log_keep_bytes; 0: no such rule.
+  std::uint64_t log_keep_ms = 0;
 };
 
 // Opens or creates. Faults, each naming the directory and the remedy, nothing changed: not a directory or not writable,

@@ -1,5 +1,5 @@
-// What ensembles ask of a store beyond one replica's own log: identity that comes with the first history, log read for a
-// learner, snapshots from one store to another, and damage that is repaired from the others.
+// What ensembles ask of a store beyond one replica's own log: identity that comes with the first history, log read for
+// a learner, snapshots from one store to another, and damage that is repaired from the others.
 #include <gtest/gtest.h>
 
 #include <condition_variable>
