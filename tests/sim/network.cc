@@ -118,10 +118,10 @@ void Network::replace_old(Sid at, Sid peer, zab::Channel channel) {
 void Network::redial_later(Sid from, Sid to) {
   if (!dials(from, to) || user_.incarnation(from) == 0) return;
   if (!redialing_.insert({from, to}).second) return;
-  const std::uint64_t incarnation = user_.incarnation(from);
-  scheduler_.after(fixed_ ? 20 * kMs : random_.between(5 * kMs, 200 * kMs), [this, from, to, incarnation] {
+  scheduler_.after(fixed_ ? 20 * kMs : random_.between(5 * kMs, 200 * kMs), [this, from, to] {
     redialing_.erase({from, to});
-    if (user_.incarnation(from) != incarnation) return;
+    const std::uint64_t incarnation = user_.incarnation(from);
+    if (incarnation == 0) return;
     for (const auto& [id, c] : connections_) {
       if (!c->dead && c->channel == zab::Channel::kElection && c->ends[0].sid == from && c->ends[1].sid == to &&
           c->ends[0].incarnation == incarnation && !c->ends[0].over) {

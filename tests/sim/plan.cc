@@ -257,7 +257,7 @@ WorldOptions draw(const RunOptions& run) {
   options.counter_max = random.chance(0.1) ? static_cast<std::uint32_t>(random.between(2, 60)) : 0xf0000000;
   options.disk_us = random.chance(0.2) ? random.between(5000, 30'000) : random.between(100, 3000);
   options.network_us = random.chance(0.1) ? random.between(5000, 15'000) : random.between(50, 800);
-  if (random.chance(0.2)) options.limits.diff_bytes = random.below(2000) + 1;
+  if (random.chance(0.2)) options.limits.diff_bytes = 30'000 + random.below(100'000);
   if (random.chance(0.2)) options.limits.read_chunk_bytes = random.below(300) + 1;
   if (random.chance(0.2)) options.limits.tail_bytes = random.below(500);
   if (random.chance(0.1)) options.limits.outstanding_entries = random.below(20) + 1;

@@ -83,7 +83,10 @@ void World::must(const std::function<bool()>& true_now, std::int64_t ms, const s
               std::to_string(peer.current_epoch()) + "/" + std::to_string(peer.accepted_epoch()) + " log " +
               to_string(peer.last_logged()) + " applied " + to_string(node->applied().zxid) +
               (node->serving() ? " serving" : "") + (node->disk().durable().damaged ? " damaged" : "") +
-              (lost.contains(sid) ? " lost" : "") + ";";
+              (lost.contains(sid) ? " lost" : "");
+      text += " enrolled";
+      for (const auto& [other, directory] : node->applied().enrolled) text += " " + std::to_string(other.value);
+      text += ";";
     }
     ghost_.violate(24, Sid{0}, text);
   }
