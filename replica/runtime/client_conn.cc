@@ -353,7 +353,8 @@ void ClientConn::complete(const tree::Applied& applied, Zxid zxid) {
     const std::lock_guard lock(mutex_);
     if (closed_) return;
     // Before it there may be reads that wait for room in the output, and answers behind those.
-    const auto write = std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.wait == Wait::kApply; });
+    const auto write =
+        std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.wait == Wait::kApply; });
     COORD_CHECK_MSG(write != queue_.end() && write->xid == applied.xid,
                     "replies must come in the order of the requests");
     const Err err = static_cast<std::int32_t>(applied.op) < 1000 ? stock_code(applied.err) : applied.err;
@@ -376,7 +377,8 @@ void ClientConn::complete_sync() {
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return;
-    const auto sync = std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.wait == Wait::kLeader; });
+    const auto sync =
+        std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.wait == Wait::kLeader; });
     COORD_CHECK_MSG(sync != queue_.end(), "a sync is answered that nobody asked for");
     sync->wait = Wait::kNothing;
     answer_queued();
@@ -385,7 +387,8 @@ void ClientConn::complete_sync() {
   if (resume) stream_->resume_reading();
 }
 
-// Stops at a write that is not applied yet, or a sync that is not confirmed, and when much is waiting to be sent: then take_output goes on.
+// Stops at a write that is not applied yet or a sync that is not confirmed, and when much is waiting to be sent: then
+// take_output goes on.
 void ClientConn::answer_queued() {
   while (!queue_.empty() && queue_.front().wait == Wait::kNothing && out_.size() < kOutputPauseBytes) {
     const Pending& next = queue_.front();

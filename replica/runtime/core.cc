@@ -225,6 +225,10 @@ void Core::resign() {
 // In order, also when carrying one out leads to another step: what that asks for comes behind all that is at hand.
 void Core::carry_out() {
   if (carrying_out_) return;
+  if (stopping_ && !alone_) {  // the links are gone: from here on it is as if the process were
+    actions_.clear();
+    return;
+  }
   carrying_out_ = true;
   for (;;) {
     while (!actions_.empty()) {
@@ -251,7 +255,7 @@ void Core::carry_out(const zab::Action& action) {
           },
           [this](const zab::Appended& a) {
             for (const zab::LogEntry& entry : a.entries) {
-              if (!outstanding_.empty() && entry.zxid <= outstanding_.back().zxid) continue;  // with its Persist already
+              if (!outstanding_.empty() && entry.zxid <= outstanding_.back().zxid) continue;  // came with its Persist
               outstanding_.push_back(Outstanding{entry.zxid, entry.payload, nullptr, entry.origin, 0});
             }
             outstanding_count_ = outstanding_.size();
@@ -407,7 +411,7 @@ void Core::turn_done() {
   ask_confirmation();
   if (fold_due()) batch_filled_ = true;
   if (batch_filled_) send_batch();
-  if (!alone_) links_.flush();
+  if (!alone_ && !stopping_) links_.flush();
   flush_touched();
 }
 

@@ -28,7 +28,8 @@ struct Environment {
   // For the bootstrap, should this replica lead a virgin ensemble: 32 hex digits, 32 bytes.
   std::string fresh_cluster_id, fresh_secret;
   std::uint64_t seed = 0;         // of jitter; any number
-  std::uint64_t incarnation = 1;  // of this start of the process: tells requests forwarded before a restart from later ones
+  // Of this start of the process: tells requests forwarded before a restart from later ones.
+  std::uint64_t incarnation = 1;
   // The size of the disk under a directory. Not set: unknown.
   std::function<std::optional<DiskSize>(const std::string& directory)> disk_size;
   std::unique_ptr<Aside> aside;  // null: such work is done at once (the simulator)

@@ -11,8 +11,8 @@
 //   owner is a learner       a touch table that the learner made after it was asked behind the deadline
 //   no owner                 nothing: the only way to touch it is to attach
 // and always (but for an ensemble of one) a confirmation of this leader by a quorum, asked for behind the deadline.
-// When an owner's link goes down, it may go on serving reads until it notices, a sync limit later: its sessions count as
-// heard of at that time.
+// When an owner's link goes down, it may go on serving reads until it notices, a sync limit later: its sessions count
+// as heard of at that time.
 //
 // Source: replica/README.md (sessions); zab.md section 4.3; client-protocol.md section 2.5.
 #pragma once

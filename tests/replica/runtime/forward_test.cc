@@ -20,7 +20,7 @@ std::vector<Passed> examples() {
   request.request.credentials = Credentials{4000000000, 3, {1, 2}};
   return {request,
           Attach{3, SessionId(4), 30'000},
-          Touched{8, true, {{SessionId(1), 2, 30, true}, {SessionId(2), 3, 0, false}}, {{Zxid(1, 1024), 0xffffffffffffffff}}},
+          Touched{8, true, {{SessionId(1), 2, 30, true}, {SessionId(2), 3, 0, false}}, {{Zxid(1, 1024), ~0ULL}}},
           Sync{1},
           Attached{3, true, 9},
           Moved{SessionId(7), 0xffffffffffffffff},

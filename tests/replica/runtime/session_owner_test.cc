@@ -27,7 +27,8 @@ struct Owners : ::testing::Test {
     }
     return -1;
   }
-  forward::Touched heard_of(std::uint64_t generation, std::int64_t age, bool connected = true, std::uint64_t answers = 0) {
+  forward::Touched heard_of(std::uint64_t generation, std::int64_t age, bool connected = true,
+                            std::uint64_t answers = 0) {
     return {answers, false, {{kSession, generation, age, connected}}, {}};
   }
 
