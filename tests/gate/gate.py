@@ -18,24 +18,27 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 
 HELP = """usage: tests/run [--no-build] [PART [NAME...]]
 
-Without PART: the gate = tidy, unit, asan, tsan, fuzz, e2e. As root, as it mounts.
+Without PART: the gate = tidy, unit, asan, tsan, sim, fuzz, e2e. As root, as it mounts.
   tidy            the repository's own rules: include direction, line length, leftover markers, ...
   unit            unit tests, release build            NAME: a test binary, such as tree_test
   asan            unit tests under address and undefined-behaviour sanitizers
   tsan            the threaded shells under the thread sanitizer
+  sim             the simulator: random ensembles under faults, named regressions, and its mutants
   fuzz            each fuzz target for some seconds       NAME: a target, such as wire_fuzz
   e2e             real daemons and mounts              NAME: a file or file.test, such as torn_reads
   extended        what is slow (waits of minutes, other people's programs)
   soak            the long runs with the full figures, fuzzing included; hours      NAME: as for e2e
   --no-build      take the binaries as they are
 Environment: COORD_BIN_DIR (daemons for e2e, default build/release/bin), COORD_TEST_TMP (where tests work, default
-/tmp), FUZZ_SECONDS (per target; default 5, for soak 300)."""
+/tmp), FUZZ_SECONDS (per target; default 5, for soak 300), SIM_SEEDS (default 2000, for soak 1000000)."""
 
-GATE = ["tidy", "unit", "asan", "tsan", "fuzz", "e2e"]
+GATE = ["tidy", "unit", "asan", "tsan", "sim", "fuzz", "e2e"]
+SIM_SEEDS, SIM_SOAK_SEEDS = 2000, 1_000_000  # random ensembles; half a second to some hours on two cores
+MUTANT_SEEDS = 400                           # in which each deliberate fault must be found
 TSAN_BINARIES = ["common_test", "runtime_test"]
 BINARY_DEADLINE = 600   # seconds for one unit test binary
 BUILD_DEADLINE = 1500
-PART_DEADLINE = {"e2e": 1500, "extended": 3600, "soak": 24 * 3600}
+PART_DEADLINE = {"sim": 12 * 3600, "e2e": 1500, "extended": 3600, "soak": 24 * 3600}
 
 
 class Totals:
@@ -238,6 +241,41 @@ class Gate:
                 print("FAIL fuzz %s: exit status %s\n%s" % (name, status, "\n".join(said[-60:])), flush=True)
         self.part("fuzz", passed, failed, 0, time.monotonic() - start)
 
+    def simulate(self, default_seeds, mutants=True):
+        """Random ensembles and mutants. The regressions and the small scope are unit tests of sim_test."""
+        if not self.build("release", ["coord-sim", "coord-sim-mutants"]):
+            return
+        start = time.monotonic()
+        seeds = int(os.environ.get("SIM_SEEDS", default_seeds))
+        folder = os.path.join(ROOT, "build", "release", "bin")
+        passed = failed = 0
+        said = []
+
+        def look(line):
+            said.append(line)
+            return True
+        status = run([os.path.join(folder, "coord-sim"), "--seeds", "1..%d" % seeds, "--jobs",
+                      str(os.cpu_count() or 1)], PART_DEADLINE["sim"], look)
+        ran = [re.match(r"(\d+) seeds, (\d+) violations", line) for line in said]
+        ran = [found for found in ran if found]
+        if status == 0 and ran and int(ran[-1].group(1)) == seeds:
+            passed += seeds
+        else:
+            failed += 1
+            print("FAIL sim: exit status %s" % status, flush=True)
+        if mutants:
+            said.clear()
+            run([sys.executable, os.path.join(ROOT, "tests", "sim", "mutants"),
+                 os.path.join(folder, "coord-sim-mutants"), "--seeds", str(MUTANT_SEEDS)], PART_DEADLINE["sim"], look)
+            found = sum(1 for line in said if ": found by seed" in line)
+            missed = [line for line in said if ": NOT FOUND" in line]
+            passed += found
+            failed += len(missed)
+            if found < 20:
+                failed += 1
+                print("FAIL sim: %d mutants found, 20 or more are asked for" % found, flush=True)
+        self.part("sim", passed, failed, 0, time.monotonic() - start)
+
     def scripts(self, part, only, argv, env=None):
         """A runner that ends with a line of counts."""
         start = time.monotonic()
@@ -283,8 +321,11 @@ class Gate:
             self.gtest(part, part, only)
         elif part == "fuzz":
             self.fuzz(only)
+        elif part == "sim":
+            self.simulate(SIM_SEEDS)
         elif part == "soak" and not only:
             self.fuzz([], 300)
+            self.simulate(SIM_SOAK_SEEDS, mutants=False)
             self.end_to_end(part, only)
         else:
             self.end_to_end(part, only)
