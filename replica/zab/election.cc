@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <vector>
 
 #include "replica/zab/mutation.h"
 
@@ -10,6 +11,9 @@ namespace coord::zab {
 namespace {
 
 constexpr int kFailuresDoubled = 5;
+// Every server answers who looks for a leader. A link on which nothing comes back for so many connect limits is dead
+// without knowing it, and a new one takes its place.
+constexpr std::int64_t kDeafAfter = 2;
 
 bool better(const Vote& a, const Vote& b) {
   if (COORD_MUTANT(kVoteByZxidOnly)) return std::tuple(a.zxid, a.leader) > std::tuple(b.zxid, b.leader);
@@ -32,6 +36,7 @@ void Election::start() {
 void Election::new_round() {
   running_ = true;
   ++round_;
+  unanswered_since_.clear();
   votes_.clear();
   others_.clear();
   decision_.reset();
@@ -47,6 +52,9 @@ void Election::new_round() {
 void Election::cancel() {
   running_ = false;
   decision_.reset();
+  vote_ = {};
+  votes_.clear();
+  others_.clear();
 }
 
 std::optional<Vote> Election::take_decision() { return std::exchange(decision_, std::nullopt); }
@@ -78,7 +86,8 @@ Notification Election::present(Sid to) const {
   notification.accepted_epoch = core_.accepted_epoch;
   if (core_.role == Role::kLooking) {
     notification.vote = vote_;
-    notification.wants_answer = !votes_.contains(to) && !others_.contains(to);
+    const bool asks = running_ && core_.config.voters.is_voter(to);
+    notification.wants_answer = asks && !votes_.contains(to) && !others_.contains(to);
   } else {
     // Until the new epoch is adopted, what was voted for; then the leader's real epoch: the same at all of its members,
     // so that a joiner finds a quorum of them (ZOOKEEPER-1732, 1805).
@@ -90,12 +99,32 @@ Notification Election::present(Sid to) const {
 
 void Election::tell(Sid to) {
   const auto link = core_.election_links.find(to);
-  if (link != core_.election_links.end()) core_.send(link->second, present(to));
+  if (link != core_.election_links.end()) send(to, link->second);
+}
+
+void Election::send(Sid to, LinkId link) {
+  const Notification notification = present(to);
+  if (notification.wants_answer) unanswered_since_.emplace(to, core_.now);
+  core_.send(link, notification);
+}
+
+void Election::drop_deaf_links() {
+  std::vector<Sid> deaf;
+  for (const auto& [sid, since] : unanswered_since_) {
+    if (core_.now - since > kDeafAfter * core_.config.timing.connect_limit) deaf.push_back(sid);
+  }
+  for (const Sid sid : deaf) {
+    unanswered_since_.erase(sid);
+    const auto link = core_.election_links.find(sid);
+    if (link == core_.election_links.end()) continue;
+    core_.close(link->second, "it does not answer");
+    link_down(sid);
+  }
 }
 
 void Election::broadcast() {
   for (const auto& [peer, link] : core_.election_links) {
-    if (core_.config.voters.is_voter(peer)) core_.send(link, present(peer));
+    if (core_.config.voters.is_voter(peer)) send(peer, link);
   }
 }
 
@@ -104,6 +133,7 @@ void Election::announce() {
 }
 
 void Election::link_up(Sid peer) {
+  unanswered_since_.erase(peer);
   if (core_.role != Role::kLooking) return tell(peer);
   if (!running_) return;
   tell(peer);
@@ -125,6 +155,7 @@ void Election::reconsider() {
 }
 
 void Election::link_down(Sid peer) {
+  unanswered_since_.erase(peer);
   votes_.erase(peer);
   others_.erase(peer);
   if (!running_ || decision_) return;
@@ -134,15 +165,21 @@ void Election::link_down(Sid peer) {
 
 void Election::received(Sid from, const Notification& notification) {
   const bool is_looking = notification.state == Role::kLooking;
+  unanswered_since_.erase(from);
   if (core_.role != Role::kLooking) {
     if (is_looking) tell(from);
     return;
   }
-  // An observer asks and changes nothing; it is told as soon as there is something to tell (announce).
-  if (!core_.config.voters.is_voter(from)) return;
+  // An observer asks, is answered, and changes nothing.
+  if (!core_.config.voters.is_voter(from)) {
+    if (is_looking) tell(from);
+    return;
+  }
   if (!running_) {
-    // The log is not settled yet; the start will ask everybody.
-    if (is_looking) round_ = std::max(round_, notification.round);
+    // The log is not settled yet: no vote. The start will ask everybody.
+    if (!is_looking) return;
+    round_ = std::max(round_, notification.round);
+    if (notification.wants_answer) tell(from);
     return;
   }
   if (decision_) return;
@@ -253,6 +290,7 @@ void Election::tick() {
     resend_at_ = core_.now + core_.jittered(resend_after_);
     broadcast();
   }
+  drop_deaf_links();
   check();
 }
 

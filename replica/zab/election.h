@@ -43,6 +43,8 @@ class Election {
  private:
   Notification present(Sid to) const;
   void tell(Sid to);
+  void send(Sid to, LinkId link);
+  void drop_deaf_links();
   void broadcast();
   bool eligible() const;
   bool linked(Sid sid) const { return core_.election_links.contains(sid); }
@@ -70,6 +72,7 @@ class Election {
   std::optional<Vote> decision_;
   Vote elected_;
   std::set<Sid> supporters_;
+  std::map<Sid, std::int64_t> unanswered_since_;  // asked, and nothing came back on this link
 };
 
 }  // namespace coord::zab

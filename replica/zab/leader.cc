@@ -233,7 +233,12 @@ void Leader::on(Learner& learner, const AckNewLeader& ack) {
 }
 
 void Leader::try_establish() {
-  const bool enough = is_quorum(counted_at(Stage::kSynced)) || COORD_MUTANT(kUpToDateBeforeQuorum);
+  // Those that have not been heard of lately may be with another leader already.
+  std::set<Sid> alive = counted_at(Stage::kSynced);
+  for (const auto& [link, learner] : learners_) {
+    if (core_.now - learner.heard_at > core_.config.timing.sync_limit) alive.erase(learner.sid);
+  }
+  const bool enough = is_quorum(alive) || COORD_MUTANT(kUpToDateBeforeQuorum);
   if (progress_ == Progress::kAdopting && adopted_ && enough) establish();
 }
 

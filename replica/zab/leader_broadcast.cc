@@ -158,6 +158,7 @@ void Leader::on(Learner& learner, const Pong& pong) {
   // Those that do not acknowledge say here how far they are.
   if (learner.stage >= Stage::kSynced && !learner.promise.counts) acknowledged(learner, pong.last_durable);
   pump(learner);
+  if (progress_ == Progress::kAdopting) return try_establish();
   pong_came();
 }
 

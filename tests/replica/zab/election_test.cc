@@ -35,6 +35,7 @@ class ElectionTest : public ::testing::Test {
     ASSERT_EQ(broken_step(before, event, out, observe(*peer_)), std::nullopt);
     for (Action& action : out) {
       if (auto* persist = std::get_if<Persist>(&action)) persisted_ = persist->id;
+      if (auto* close = std::get_if<CloseLink>(&action)) closed_.push_back(close->link);
       const auto* send = std::get_if<Send>(&action);
       if (send == nullptr) continue;
       if (const auto* n = std::get_if<Notification>(&send->message)) {
@@ -61,6 +62,7 @@ class ElectionTest : public ::testing::Test {
   std::int64_t now_ = 0;
   std::map<Sid, Notification> told_;
   int tellings_ = 0;
+  std::vector<LinkId> closed_;
   std::uint64_t persisted_ = 0;
 };
 
@@ -157,7 +159,7 @@ TEST_F(ElectionTest, a_dead_leader_is_not_elected_again_by_those_who_have_not_no
   start(5);
   for (const std::uint32_t sid : {1, 3, 4, 5}) link(sid);
   for (const std::uint32_t sid : {1, 3, 4}) hear(sid, Role::kFollowing, 4, vote(5, 6, {}));
-  pass(5000);
+  pass(1000);
   EXPECT_EQ(peer_->role(), Role::kLooking);
   hear(5, Role::kLeading, 4, vote(5, 6, {}));
   EXPECT_TRUE(follows(5));
@@ -240,10 +242,21 @@ TEST_F(ElectionTest, a_nominee_to_whom_nobody_comes_gives_up) {
   EXPECT_EQ(peer_->accepted_epoch(), 3U) << "no epoch was minted";
 }
 
+TEST_F(ElectionTest, a_link_on_which_nothing_comes_back_is_closed) {
+  start();
+  link(1);
+  link(3);
+  hear(1, Role::kLooking, 1, {});
+  pass(3000);
+  EXPECT_EQ(closed_, std::vector<LinkId>{LinkId{3}});
+}
+
 TEST_F(ElectionTest, notifications_are_sent_again_ever_more_seldom) {
   start();
   link(1);
   link(3);
+  hear(1, Role::kLooking, 1, {});
+  hear(3, Role::kLooking, 1, {});
   tellings_ = 0;
   pass(1000);
   const int first = tellings_;
