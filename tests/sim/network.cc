@@ -1,13 +1,32 @@
 #include "tests/sim/network.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
+
+#include "common/base/check.h"
+#include "replica/peers/codec.h"
 
 namespace coord::sim {
 
 namespace {
 constexpr std::int64_t kMs = 1000;
 constexpr std::int64_t kDialPatience = 1000 * kMs;
+// The transport closes an election link that is silent for this long (TransportOptions::silence_limit).
+constexpr std::int64_t kSilence = 5'500 * kMs;
+
+std::int64_t bounded(zab::Channel channel, std::int64_t wait) {
+  return channel == zab::Channel::kElection ? std::min(wait, kSilence) : wait;
+}
+// What arrives is what the codec makes of the bytes.
+zab::Message through_bytes(const zab::Message& message) {
+  std::string bytes;
+  peers::encode(message, bytes);
+  std::optional<zab::Message> back = peers::decode(bytes);
+  COORD_CHECK_MSG(back.has_value(), "a message that its own codec does not take");
+  return std::move(*back);
+}
+
 }  // namespace
 
 void Network::add(Sid sid, bool voter) { members_[sid] = voter; }
@@ -150,11 +169,15 @@ void Network::send(Sid from, zab::LinkId link, zab::Message message) {
   const Ref c = handle->connection;
   const int side = handle->side;
   if (!c->ends[static_cast<std::size_t>(side)].up) return;
-  if (c->dead) return;  // into a connection whose other end has gone, not noticed yet
+  if (c->dead) {  // the other end has gone, not noticed yet; its host, if it can be reached, answers with a reset
+    const Sid peer = c->ends[1 - static_cast<std::size_t>(side)].sid;
+    if (user_.incarnation(peer) != 0 && !blocked(from, peer) && !blocked(peer, from)) learn_of_death(c, side, delay());
+    return;
+  }
+  message = through_bytes(message);
   Stream& stream = c->streams[static_cast<std::size_t>(side)];
   stream.last_ready = std::max(stream.last_ready, scheduler_.now_us() + delay());
   stream.items.push_back({stream.last_ready, false, std::move(message)});
-  static_cast<void>(from);
   scheduler_.at(stream.last_ready, [this, c, side] { pump(c, side); });
 }
 
@@ -167,7 +190,7 @@ void Network::pump(const Ref& c, int from) {
       if (stream.stuck_since >= 0) return;
       // Resent by TCP until somebody's patience ends.
       stream.stuck_since = scheduler_.now_us();
-      scheduler_.after(random_.between(700 * kMs, 15'000 * kMs), [this, c, from, since = stream.stuck_since] {
+      scheduler_.after(bounded(c->channel, random_.between(700 * kMs, 15'000 * kMs)), [this, c, from, since = stream.stuck_since] {
         if (!c->dead && c->streams[static_cast<std::size_t>(from)].stuck_since == since) kill(c);
       });
       return;
@@ -250,7 +273,7 @@ void Network::kill(const Ref& c) {
   c->dead = true;
   for (const int side : {0, 1}) {
     const bool late = half_open_ && random_.chance(0.15);
-    learn_of_death(c, side, late ? random_.between(500 * kMs, 20'000 * kMs) : delay());
+    learn_of_death(c, side, late ? bounded(c->channel, random_.between(500 * kMs, 20'000 * kMs)) : delay());
   }
 }
 
@@ -289,11 +312,13 @@ void Network::crashed(Sid sid, bool power_cut) {
       end.up = false;
       if (power_cut && half_open_ && random_.chance(0.7)) {  // nobody is left to say so
         c->dead = true;
-        learn_of_death(c, 1 - side, random_.between(100 * kMs, 20'000 * kMs));
+        learn_of_death(c, 1 - side, bounded(c->channel, random_.between(100 * kMs, 20'000 * kMs)));
         continue;
       }
       Stream& stream = c->streams[static_cast<std::size_t>(side)];
-      if (!fixed_ && random_.chance(0.3)) stream.items.clear();
+      // What the network held up is never sent again.
+      const bool held_up = blocked(sid, c->ends[1 - static_cast<std::size_t>(side)].sid);
+      if (held_up || (!fixed_ && random_.chance(0.3))) stream.items.clear();
       stream.last_ready = std::max(stream.last_ready, scheduler_.now_us() + delay());
       stream.items.push_back({stream.last_ready, true, zab::Bye{}});
       scheduler_.at(stream.last_ready, [this, c, side] { pump(c, side); });

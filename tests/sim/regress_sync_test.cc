@@ -142,6 +142,7 @@ WorldOptions short_logs() {
   WorldOptions options = scripted(3);
   options.log_keep = 2;
   options.fold_every = 1;
+  options.limits.tail_bytes = 0;  // else what was purged is still sent from memory
   return options;
 }
 
