@@ -114,8 +114,8 @@ void Learner::on(const LeaderInfo& m) {
     return;
   }
   core_.epoch = epoch_;
-  // The same promise to the same leader counts again; given to another, or for a later epoch, it forbids to acknowledge,
-  // but not to learn (zab.md section 2.3).
+  // The same promise to the same leader counts again; given to another, or for a later epoch, it forbids to
+  // acknowledge, but not to learn (zab.md section 2.3).
   const bool same_leader = core_.accepted_from == leader_ || COORD_MUTANT(kPromiseTwice);
   counts_ = core_.is_voter() && epoch_ == core_.accepted_epoch && same_leader;
   if (COORD_MUTANT(kStrandedCounts)) counts_ = core_.is_voter();

@@ -527,6 +527,33 @@ TEST(EnsembleTest, who_cannot_have_a_quorum_is_not_elected) {
   ASSERT_TRUE(e.wait(3000, [&] { return e.leader() != 0 && e.leader() != best; }));
 }
 
+// zab.md section 2.3: a slow disk is no silence; it is cut off after ten sync limits, and never from a bare quorum.
+TEST(EnsembleTest, a_disk_that_does_not_keep_up_is_cut_off_while_the_others_are_a_quorum) {
+  Ensemble e(3);
+  e.boot_all();
+  settle(e);
+  const std::uint32_t leader = e.leader(), slow = other_than(leader), third = other_than(leader, slow);
+  e.node(slow).slow_disk = true;
+  e.propose(leader, "a");
+  e.pass(5000);
+  EXPECT_TRUE(e.peer(slow).serving());
+  e.pass(1500);
+  EXPECT_FALSE(e.peer(slow).serving());
+  e.node(slow).slow_disk = false;
+  e.run();
+  settle(e);
+  e.crash(third);
+  e.node(slow).slow_disk = true;
+  e.propose(leader, "b");
+  e.pass(10'000);
+  EXPECT_EQ(e.leader(), leader);
+  EXPECT_TRUE(e.peer(slow).serving()) << "without it there is no quorum";
+  EXPECT_EQ(e.values(leader), Values{"a"});
+  e.node(slow).slow_disk = false;
+  e.run();
+  EXPECT_EQ(e.values(leader), (Values{"a", "b"}));
+}
+
 TEST(EnsembleTest, leadership_is_confirmed_by_pongs_only) {
   Ensemble e(3);
   e.boot_all();
