@@ -157,7 +157,8 @@ int BatchApply::fold(FoldRecord& record) {
 
 int BatchApply::purge(const PurgeLimits& limits) {
   schema::Positions& at = state_.positions;
-  Zxid ceiling = std::min({at.commit_hint, at.tree_durable, limits.ceiling});
+  // Nor above the tree as others see it until this is committed: a source opened now pins that one.
+  Zxid ceiling = std::min({at.commit_hint, at.tree_durable, limits.ceiling, before_.positions.tree_durable});
   std::uint64_t bytes = 0;
   const auto too_much = [&] {
     MDB_stat stat{};

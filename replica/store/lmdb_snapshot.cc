@@ -1,6 +1,7 @@
 #include "replica/store/lmdb_snapshot.h"
 
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "common/base/check.h"
@@ -10,8 +11,13 @@
 namespace coord::store {
 
 namespace {
-// What a transaction takes besides the records: pages on the way to them, roots, the list of free pages.
-constexpr std::uint64_t kTransactionBytes = 1U << 20;
+// A slice of what is emptied: about what one page of the free list names.
+constexpr std::uint64_t kSliceRecords = 1000;
+constexpr std::uint64_t kSliceRecordsTight = 64;
+constexpr std::uint64_t kSliceBytes = 8U << 20;
+// A snapshot leaves alone what a start needs (the file does not get shorter) and what emptying it takes.
+constexpr std::uint64_t kLeave = GrowAhead::kMinimum + (2U << 20);
+constexpr auto kClearRetry = std::chrono::seconds(1);
 }  // namespace
 
 void Pins::add(Zxid zxid) {
@@ -60,7 +66,9 @@ Fault LmdbSnapshotSource::fault(const std::string& what) const {
 int LmdbSnapshotSource::begin(const Env& env, const Databases& dbs) {
   if (const int rc = txn_.begin(env, MDB_RDONLY); rc != 0) return rc;
   dbs_ = dbs;
-  if (read_slot(txn_.get(), dbs_.meta) != dbs_.slot) dbs_.swap_slots();
+  std::uint8_t slot = 0;
+  if (const int rc = read_slot(txn_.get(), dbs_.meta, slot); rc != 0) return rc;
+  if (slot != dbs_.slot) dbs_.swap_slots();
   schema::Positions at;
   if (const int rc = read_positions(txn_.get(), dbs_.meta, at); rc != 0) return rc;
   zxid_ = at.tree_durable;
@@ -126,71 +134,135 @@ Result<std::string, Fault> LmdbSnapshotSource::next(std::size_t max_bytes) {
 
 // --- the stager
 
+// False: no room for this with `leave` bytes behind it, and nothing was done. Records are appended to a database, or its
+// first ones deleted, so it is to the bound what the log is.
 template <class Write>
-void SnapshotStager::transaction(std::uint64_t bytes, Write&& write) {
-  const GrowAhead::Lease lease = grow_.reserve(bytes + kTransactionBytes);
+bool SnapshotStager::transaction(const Databases& bound_dbs, const Work& work, std::uint64_t leave, Write&& write) {
   Txn txn;
   if (const int rc = txn.begin(env_, 0); rc != 0) failed_("begin", rc);
+  const std::uint64_t used = env_.used_bytes();
+  const std::uint64_t bytes = bound_.pages(txn.get(), bound_dbs, work) * env_.page_size();
+  const GrowAhead::Lease lease = grow_.reserve(bytes + leave);
+  if (!lease.covered()) return false;
   if (const int rc = write(txn.get()); rc != 0) failed_("write", rc);
   if (const int rc = txn.commit(); rc != 0) failed_("commit", rc);
-  grow_.committed(env_.used_bytes());
+  const std::uint64_t used_now = env_.used_bytes();
+  assert(used_now <= used + bytes);
+  static_cast<void>(used);
+  COORD_CHECK_MSG(used_now <= lease.limit(), "a snapshot outran what was written ahead for it");
+  grow_.committed(used_now);
+  return true;
 }
 
-void SnapshotStager::clear(const Databases& dbs) {
-  // Its pages become free ones; writing their list down is what this takes.
-  transaction(env_.used_bytes() / 256, [&](MDB_txn* txn) {
-    int rc = mdb_drop(txn, dbs.other_node, 0);
-    if (rc == 0) rc = mdb_drop(txn, dbs.other_session, 0);
-    MDB_val key = to_val(counters_key(dbs.slot ^ 1));
-    if (rc == 0) rc = mdb_del(txn, dbs.meta, &key, nullptr);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-  });
-  dirty_ = false;
+int SnapshotStager::look(const Databases& dbs) {
+  Txn txn;
+  if (const int rc = txn.begin(env_, MDB_RDONLY); rc != 0) return rc;
+  for (const MDB_dbi dbi : {dbs.other_node, dbs.other_session}) {
+    MDB_stat stat{};
+    if (const int rc = mdb_stat(txn.get(), dbi, &stat); rc != 0) return rc;
+    if (stat.ms_entries != 0) other_ = Other::kGarbage;
+  }
+  return 0;
+}
+
+bool SnapshotStager::may_clear() const { return garbage() && std::chrono::steady_clock::now() >= retry_; }
+
+int SnapshotStager::clear_some(MDB_txn* txn, MDB_dbi dbi, std::uint64_t records) {
+  Cursor cursor;
+  int rc = cursor.open(txn, dbi);
+  MDB_val key{};
+  MDB_val value{};
+  std::uint64_t bytes = 0;
+  // After a deletion the cursor stands on the next record, which MDB_NEXT then returns.
+  for (MDB_cursor_op op = MDB_FIRST; rc == 0 && records > 0 && bytes < kSliceBytes; --records, op = MDB_NEXT) {
+    rc = cursor.get(key, value, op);
+    if (rc == 0) bytes += value.mv_size;
+    if (rc == 0) rc = cursor.del();
+  }
+  return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+bool SnapshotStager::clear_slice(const Databases& dbs) {
+  const std::uint64_t records = grow_.space().refuse_writes ? kSliceRecordsTight : kSliceRecords;
+  Work work;
+  work.log.deletes = records;
+  bool clean = true;
+  for (const MDB_dbi dbi : {dbs.other_node, dbs.other_session}) {
+    Databases bound_dbs = dbs;
+    bound_dbs.log = dbi;
+    const bool done = transaction(bound_dbs, work, 0, [&](MDB_txn* txn) {
+      int rc = clear_some(txn, dbi, records);
+      MDB_stat stat{};
+      if (rc == 0) rc = mdb_stat(txn, dbi, &stat);
+      clean = stat.ms_entries == 0;
+      MDB_val key = to_val(counters_key(dbs.slot ^ 1));
+      if (rc == 0) rc = mdb_del(txn, dbs.meta, &key, nullptr);
+      return rc == MDB_NOTFOUND ? 0 : rc;
+    });
+    if (!done) retry_ = std::chrono::steady_clock::now() + kClearRetry;
+    if (!done) return false;
+    if (!clean) return true;
+  }
+  other_ = Other::kClean;
+  return true;
 }
 
 void SnapshotStager::begin(const Databases& dbs, Zxid zxid) {
-  if (dirty_) clear(dbs);
-  dirty_ = true;
+  if (other_ != Other::kClean) other_ = Other::kGarbage;
+  while (garbage() && clear_slice(dbs)) {
+  }
   zxid_ = zxid;
-  receiving_ = good_ = true;
   reader_ = SnapshotReader();
+  if (other_ == Other::kClean) {
+    other_ = Other::kReceiving;
+  } else {
+    log::error("store", "there is no room on this disk to take a snapshot from another replica; make room");
+  }
 }
 
 void SnapshotStager::piece(const Databases& dbs, const std::string& bytes) {
-  if (!receiving_ || !good_) return;
-  if (grow_.space().refuse_writes) {
-    log::error("store", "a snapshot from another replica does not fit on this disk; make room");
-    good_ = false;
-    return;
-  }
-  // Small records in random leaves: each may take a page, and the leaves may be split.
-  transaction(6 * bytes.size(), [&](MDB_txn* txn) {
+  if (other_ != Other::kReceiving) return;
+  // Whatever the records are: the smallest ones fill leaves, those that just do not fit one take a page each.
+  Work work;
+  work.log.puts = bytes.size() / kRecordHeader + 1;
+  work.log.leaf_bytes = bytes.size() + bytes.size() / 2;
+  work.log.overflow_pages = 2 * bytes.size() / env_.page_size() + bytes.size() / (8 * env_.page_size()) + 1;
+  work.meta.overflow_pages = work.log.overflow_pages;
+  Databases bound_dbs = dbs;
+  bound_dbs.log = dbs.other_node;
+  bool good = true;
+  const bool room = !grow_.space().refuse_writes && transaction(bound_dbs, work, kLeave, [&](MDB_txn* txn) {
     int rc = 0;
-    good_ = reader_.take(bytes, [&](RecordKind kind, std::uint64_t number, std::string_view body) {
+    good = reader_.take(bytes, [&](RecordKind kind, std::uint64_t number, std::string_view body) {
       if (kind == RecordKind::kCounters) {
         rc = store::put_record(txn, dbs.meta, counters_key(dbs.slot ^ 1), body);
       } else {
         const schema::Key key(number);
-        rc = store::put_record(txn, kind == RecordKind::kNode ? dbs.other_node : dbs.other_session, key.view(), body);
+        const MDB_dbi dbi = kind == RecordKind::kNode ? dbs.other_node : dbs.other_session;
+        rc = store::put_record(txn, dbi, key.view(), body, MDB_APPEND);
       }
       return rc == 0;
     });
     return rc;
   });
-  if (!good_) log::error("store", "a snapshot from another replica is damaged");
+  if (room && good) return;
+  log::error("store", "a snapshot from another replica {}",
+             room ? "is damaged" : "does not fit on this disk; make room");
+  other_ = Other::kGarbage;
 }
 
-Zxid SnapshotStager::end(const Databases& dbs) {
-  const bool whole = receiving_ && good_ && reader_.complete();
-  receiving_ = false;
-  if (whole) return zxid_;
-  drop(dbs);
+Zxid SnapshotStager::end() {
+  const bool whole = other_ == Other::kReceiving && reader_.complete();
+  if (whole) {
+    other_ = Other::kStaged;
+    return zxid_;
+  }
+  drop();
   return Zxid{};
 }
 
-void SnapshotStager::drop(const Databases& dbs) {
-  receiving_ = false;
-  if (dirty_) clear(dbs);
+void SnapshotStager::drop() {
+  if (other_ != Other::kClean) other_ = Other::kGarbage;
 }
 
 }  // namespace coord::store

@@ -2,6 +2,7 @@
 // writes what comes from another replica into the slot that is not the tree.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "replica/store/grow_ahead.h"
 #include "replica/store/lmdb_env.h"
 #include "replica/store/meta_records.h"
+#include "replica/store/page_bound.h"
 #include "replica/store/snapshot_pieces.h"
 #include "replica/store/store.h"
 
@@ -59,29 +61,44 @@ class LmdbSnapshotSource final : public SnapshotSource {
   SnapshotTotals totals_;
 };
 
-// Writer thread only. Each call is a durable transaction of its own. LMDB's errors end the process, by `failed`.
+// Writer thread only. Each call is one or more durable transactions of its own. LMDB's errors end the process, by
+// `failed`; a disk without room is met before anything is written, and makes a snapshot fail, or clearing wait.
+//
+// What lies in the other slot and is not wanted (the tree before an install, a snapshot that was given up) is emptied
+// in slices: dropped at once, all its pages would be one record of LMDB's free list, which every commit writes anew.
 class SnapshotStager {
  public:
   using Failed = std::function<void(const char* what, int rc)>;  // does not return
   SnapshotStager(const Env& env, GrowAhead& grow, Failed failed)
-      : env_(env), grow_(grow), failed_(std::move(failed)) {}
+      : env_(env), grow_(grow), failed_(std::move(failed)), bound_(env.page_size()) {}
 
+  // At start: something may lie in the other slot.
+  int look(const Databases& dbs);
   void begin(const Databases& dbs, Zxid zxid);
   void piece(const Databases& dbs, const std::string& bytes);
-  Zxid end(const Databases& dbs);  // 0: damaged, or it did not fit
-  void drop(const Databases& dbs);
-  // The slot that is not the tree is emptied; also after an install, of what was the tree before.
-  void clear(const Databases& dbs);
+  Zxid end();  // 0: damaged, or it did not fit
+  void drop();
+  // The snapshot has become the tree; what was the tree lies in the other slot.
+  void installed() { other_ = Other::kGarbage; }
+  // There is something to empty, and it was not found a moment ago that there is no room to do so.
+  bool may_clear() const;
+  bool garbage() const { return other_ == Other::kGarbage; }
+  bool clear_slice(const Databases& dbs);  // false: no room
 
  private:
+  enum class Other { kClean, kReceiving, kStaged, kGarbage };
+
   template <class Write>
-  void transaction(std::uint64_t bytes, Write&& write);
+  bool transaction(const Databases& bound_dbs, const Work& work, std::uint64_t leave, Write&& write);
+  int clear_some(MDB_txn* txn, MDB_dbi dbi, std::uint64_t records);
 
   const Env& env_;
   GrowAhead& grow_;
   const Failed failed_;
+  const PageBound bound_;
   Zxid zxid_;
-  bool receiving_ = false, good_ = false, dirty_ = true;  // dirty: the other slot may hold something
+  Other other_ = Other::kClean;
+  std::chrono::steady_clock::time_point retry_;
   SnapshotReader reader_;
 };
 

@@ -101,7 +101,7 @@ Result<bool, Fault> LmdbStore::inspect() {
   if (const int rc = open_databases(txn.get(), 0, dbs); rc != 0) {
     return fail(fault("is not one of this program, or damaged: " + lmdb_text(rc)));
   }
-  const auto meta = read_meta(txn.get(), dbs);
+  const auto meta = read_meta(txn.get(), dbs, options_.salvage ? &broken_log_ : nullptr);
   if (meta) return check_identity(*meta);
   // Version 1 is looked at when it has been upgraded, in a transaction that is given up if something is wrong with it.
   if (is_version_1(txn.get(), dbs)) return true;
@@ -134,7 +134,7 @@ Result<bool, Fault> LmdbStore::open_env() {
   if (rc == 0 && is_new) rc = write_all_meta(txn.get(), dbs_, *fresh);
   if (rc == 0 && !is_new) rc = upgrade_meta(txn.get(), dbs_);
   if (rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
-  auto meta = read_meta(txn.get(), dbs_);
+  auto meta = read_meta(txn.get(), dbs_, options_.salvage ? &broken_log_ : nullptr);
   if (!meta) return fail(fault(meta.error().message));
   if (auto checked = check_identity(*meta); !checked) return checked;
   if (rc = txn.commit(); rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
@@ -162,6 +162,7 @@ Result<bool, Fault> LmdbStore::open_grower() {
   if (!opened) return fail(std::move(opened.error()));
   grow_ = std::move(*opened);
   stager_ = std::make_unique<SnapshotStager>(env_, *grow_, [this](const char* what, int rc) { failed(what, rc); });
+  if (const int rc = stager_->look(dbs_); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
   reader_ = std::make_unique<LogReader>(env_, [this](const std::string& what, const std::string& error) {
     storage_failed(what + " in " + directory_.data_file(), error);
   });
@@ -170,6 +171,7 @@ Result<bool, Fault> LmdbStore::open_grower() {
 
 // Every record of tree and log, as loading would find it.
 Result<bool, Fault> LmdbStore::verify() {
+  if (broken_log_) return fail(fault(*broken_log_));
   const auto good = [](auto...) -> Result<bool, Fault> { return true; };
   if (auto loaded = load_tree(good, good, good); !loaded) return loaded;
   return read_log(meta_.log_floor, [](const LogEntry&) {});
@@ -248,10 +250,13 @@ Result<bool, Fault> LmdbStore::load_tree(const OnNode& on_node, const OnSession&
   Txn txn;
   if (const int rc = txn.begin(env_, MDB_RDONLY); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
   // Also while the writer works, which may have changed the slots: the transaction tells.
-  const bool first = read_slot(txn.get(), dbs_.meta) == opened_.slot;
-  const MDB_dbi node = first ? opened_.node : opened_.other_node;
-  const MDB_dbi session = first ? opened_.session : opened_.other_session;
-  const std::string_view counters = counters_key(read_slot(txn.get(), dbs_.meta));
+  std::uint8_t slot = 0;
+  if (read_slot(txn.get(), dbs_.meta, slot) != 0) {
+    return fail(fault("record meta/slot is damaged: its checksum is wrong; restore the directory from a backup"));
+  }
+  const MDB_dbi node = slot == opened_.slot ? opened_.node : opened_.other_node;
+  const MDB_dbi session = slot == opened_.slot ? opened_.session : opened_.other_session;
+  const std::string_view counters = counters_key(slot);
   if (auto ok = load_records<NodeId>(txn.get(), node, schema::kNodeDb, on_node); !ok) return ok;
   if (auto ok = load_records<SessionId>(txn.get(), session, schema::kSessionDb, on_session); !ok) return ok;
   MDB_val key = to_val(counters);
@@ -365,13 +370,12 @@ void LmdbStore::run() {
     lock.unlock();
     if (item_) {
       handle(*std::exchange(item_, std::nullopt));
-    } else {
+    } else if (!group_.empty()) {
       commit_group();
       if (on_durable_) on_durable_(group_.back().id);
-      const bool installed = installs(group_);
       group_.clear();
-      if (installed) stager_->clear(dbs_);  // what was the tree before
     }
+    clear_some();
     lock.lock();
   }
 }
@@ -379,8 +383,13 @@ void LmdbStore::run() {
 // Waits for work and moves one transaction's worth into group_. False: stopped, and all is done.
 bool LmdbStore::take(std::unique_lock<std::mutex>& lock) {
   while (queue_.empty() && !stop_) {
+    if (stager_->may_clear()) return true;  // with nothing, which is time for it
     idle_ = true;
-    wake_.wait(lock);
+    if (stager_->garbage()) {
+      wake_.wait_for(lock, std::chrono::seconds(1));
+    } else {
+      wake_.wait(lock);
+    }
   }
   idle_ = false;
   const Space space = grow_->space();
@@ -406,6 +415,20 @@ bool LmdbStore::take(std::unique_lock<std::mutex>& lock) {
   return !group_.empty();
 }
 
+// A slice whenever there is nothing to do; under load one in a while, so that a commit rarely waits for it.
+void LmdbStore::clear_some() {
+  if (!stager_->may_clear()) return;
+  constexpr std::uint64_t kGroupsPerSlice = 8;
+  bool busy = false;
+  {
+    const std::lock_guard lock(mutex_);
+    busy = !queue_.empty() || stop_;
+  }
+  if (busy && ++since_slice_ < kGroupsPerSlice) return;
+  since_slice_ = 0;
+  stager_->clear_slice(dbs_);
+}
+
 void LmdbStore::handle(Item item) {
   if (const auto* first = std::get_if<BeginSnapshot>(&item)) {
     state_.staged = Zxid{};
@@ -413,11 +436,11 @@ void LmdbStore::handle(Item item) {
   } else if (const auto* piece = std::get_if<PieceOfSnapshot>(&item)) {
     stager_->piece(dbs_, piece->bytes);
   } else if (const auto* end = std::get_if<EndSnapshot>(&item)) {
-    state_.staged = stager_->end(dbs_);
+    state_.staged = stager_->end();
     end->staged(state_.staged);
   } else {
     state_.staged = Zxid{};
-    stager_->drop(dbs_);
+    stager_->drop();
   }
 }
 
@@ -458,15 +481,22 @@ void LmdbStore::commit_group() {
   work.log.deletes = 2 * work.log.puts + kPurgeBase;
   const std::uint64_t used = env_.used_bytes();
   std::uint64_t bytes = bound.pages(txn.get(), dbs_, work) * env_.page_size();
-  // An install empties the log: the list of its pages is written.
+  // An install empties the log: the list of its pages is written. What is folded then goes to the other slot.
   const bool installing = installs(group_);
-  if (installing) bytes += kInstallBytes + env_.used_bytes() / 256;
+  if (installing) {
+    Databases other = dbs_;
+    other.swap_slots();
+    bytes += bound.pages(txn.get(), other, work) * env_.page_size() + kInstallBytes + used / 256;
+  }
   const GrowAhead::Lease lease = grow_->reserve(bytes);
 
   apply_group(txn, state, done);
   if (const int rc = txn.commit(); rc != 0) failed("commit", rc);
   state_ = state;
-  if (installing) dbs_.swap_slots();
+  if (installing) {
+    dbs_.swap_slots();
+    stager_->installed();
+  }
   note_age(state_.positions.last_logged);
 
   const std::uint64_t used_now = env_.used_bytes();

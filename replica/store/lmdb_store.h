@@ -80,6 +80,7 @@ class LmdbStore final : public Store {
   void run();
   bool take(std::unique_lock<std::mutex>& lock);
   void handle(Item item);
+  void clear_some();
   PurgeLimits purge_limits(std::uint64_t entries) const;
   void note_age(Zxid last_logged);
   void commit_group();
@@ -93,6 +94,7 @@ class LmdbStore final : public Store {
   Databases dbs_;     // the writer changes the slots
   Databases opened_;  // as at open, for other threads: the slot is read with the transaction
   Meta meta_;
+  std::optional<std::string> broken_log_;  // with salvage only
   std::unique_ptr<GrowAhead> grow_;
   std::function<void(std::uint64_t)> on_durable_;
   std::function<void(bool)> on_space_;
@@ -101,6 +103,7 @@ class LmdbStore final : public Store {
   State state_;
   std::vector<Batch> group_;  // becomes one transaction
   std::optional<Item> item_;  // or this is done
+  std::uint64_t since_slice_ = 0;
   std::unique_ptr<SnapshotStager> stager_;
   // When the log ended where; for log_keep_ms. Oldest first, at most one a second.
   std::deque<std::pair<std::chrono::steady_clock::time_point, Zxid>> ages_;

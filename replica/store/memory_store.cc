@@ -97,8 +97,8 @@ namespace {
 class MemorySource final : public SnapshotSource {
  public:
   MemorySource(const MemoryDisk& disk, std::shared_ptr<std::multiset<Zxid>> pins)
-      : zxid_(disk.meta.tree_durable), nodes_(disk.nodes), sessions_(disk.sessions), counters_(disk.counters),
-        pins_(std::move(pins)) {
+      : zxid_(disk.meta.tree_durable), nodes_(disk.nodes), counters_(disk.counters), pins_(std::move(pins)) {
+    for (const auto& [id, record] : disk.sessions) sessions_[static_cast<std::uint64_t>(id.value)] = record;
     pins_->insert(zxid_);
   }
   ~MemorySource() override { pins_->erase(pins_->find(zxid_)); }
@@ -117,7 +117,7 @@ class MemorySource final : public SnapshotSource {
     }
     while (nodes_.empty() && !sessions_.empty() && out.size() < max_bytes) {
       const auto first = sessions_.begin();
-      put_record(RecordKind::kSession, static_cast<std::uint64_t>(first->first.value), first->second, out, totals_);
+      put_record(RecordKind::kSession, first->first, first->second, out, totals_);
       sessions_.erase(first);
     }
     if (!nodes_.empty() || !sessions_.empty()) return out;
@@ -130,7 +130,7 @@ class MemorySource final : public SnapshotSource {
  private:
   const Zxid zxid_;
   std::map<NodeId, std::string> nodes_;
-  std::map<SessionId, std::string> sessions_;
+  std::map<std::uint64_t, std::string> sessions_;  // in the order of their keys
   std::optional<std::string> counters_;
   std::shared_ptr<std::multiset<Zxid>> pins_;
   SnapshotTotals totals_;
@@ -190,6 +190,7 @@ void MemoryStore::refresh_ends() {
 void MemoryStore::complete(std::size_t count, bool report) {
   std::uint64_t id = 0;
   const std::uint64_t entries = counters_.entries;
+  const Zxid tree_before = disk_->meta.tree_durable;
   for (; count > 0 && !queue_.empty(); --count) {
     Batch batch = std::move(queue_.front());
     queue_.pop_front();
@@ -197,7 +198,7 @@ void MemoryStore::complete(std::size_t count, bool report) {
     id = batch.id;
   }
   if (id == 0) return;
-  purge(static_cast<std::size_t>(counters_.entries - entries));
+  purge(static_cast<std::size_t>(counters_.entries - entries), tree_before);
   ++counters_.commits;
   if (report && on_durable_) on_durable_(id);
 }
@@ -273,9 +274,9 @@ void MemoryStore::fold(FoldRecord& record) {
   counters_.folded_nodes += record.nodes.size();
 }
 
-void MemoryStore::purge(std::size_t appended) {
+void MemoryStore::purge(std::size_t appended, Zxid tree_before) {
   Meta& at = disk_->meta;
-  Zxid ceiling = std::min(at.commit_hint, at.tree_durable);
+  Zxid ceiling = std::min({at.commit_hint, at.tree_durable, tree_before});  // as the store on LMDB does
   if (!pins_->empty()) ceiling = std::min(ceiling, *pins_->begin());
   for (std::size_t slice = 2 * appended + 64; slice > 0 && disk_->log.size() > options_.log_keep_entries; --slice) {
     const auto first = disk_->log.begin();

@@ -89,7 +89,7 @@ class MemoryStore final : public Store {
   void truncate(Zxid after);
   void append(LogEntry& entry);
   void fold(FoldRecord& record);
-  void purge(std::size_t appended);
+  void purge(std::size_t appended, Zxid tree_before);
 
   Options options_;
   std::shared_ptr<MemoryDisk> disk_;

@@ -137,11 +137,13 @@ int open_databases(MDB_txn* txn, unsigned flags, Databases& dbs) {
   if (rc == MDB_NOTFOUND && dbs.session != 0) rc = 0;  // of version 1; an upgrade makes them
   dbs.slot = 0;
   if (rc != 0) return rc;
-  if (read_slot(txn, dbs.meta) == 1) dbs.swap_slots();
+  std::uint8_t slot = 0;
+  static_cast<void>(read_slot(txn, dbs.meta, slot));  // read_meta names the damage
+  if (slot == 1) dbs.swap_slots();
   return 0;
 }
 
-Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs) {
+Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs, std::optional<std::string>* broken_log) {
   const auto format = read_record(txn, dbs.meta, schema::kFormat, 4);
   if (!format) return fail(format.error());
   if (const auto version = get_u32(format->data()); version != schema::kFormatVersion) {
@@ -161,6 +163,10 @@ Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs) {
   if (!epochs) return fail(epochs.error());
   const auto positions = read_record(txn, dbs.meta, schema::kPositions, schema::kPositionsSize);
   if (!positions) return fail(positions.error());
+  std::uint8_t slot = 0;
+  if (const int rc = read_slot(txn, dbs.meta, slot); rc != 0) {
+    return fail(damaged(schema::kSlot, "is damaged: its checksum is wrong"));
+  }
 
   Meta meta;
   meta.sid = Sid{get_u32(identity->data())};
@@ -175,10 +181,14 @@ Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs) {
   meta.log_floor = at.log_floor;
   meta.last_logged = at.last_logged;
   if (auto checked = check_relations(meta); !checked) return fail(std::move(checked.error()));
-  if (auto checked = check_log_ends(txn, dbs.log, meta); !checked) return fail(std::move(checked.error()));
-  auto ends = read_epoch_ends(txn, dbs.log);
-  if (!ends) return fail(std::move(ends.error()));
-  meta.epoch_ends = std::move(*ends);
+  auto checked = check_log_ends(txn, dbs.log, meta);
+  auto ends = checked ? read_epoch_ends(txn, dbs.log) : fail(checked.error());
+  if (!ends && broken_log == nullptr) return fail(std::move(ends.error()));
+  if (ends) {
+    meta.epoch_ends = std::move(*ends);
+  } else {
+    *broken_log = ends.error().message;
+  }
   MDB_val key = to_val(schema::kDamaged);
   MDB_val value{};
   meta.damaged = mdb_get(txn, dbs.meta, &key, &value) == 0;
@@ -226,10 +236,10 @@ int upgrade_meta(MDB_txn* txn, const Databases& dbs) {
   return rc;
 }
 
-int put_record(MDB_txn* txn, MDB_dbi dbi, std::string_view key, std::string_view body) {
+int put_record(MDB_txn* txn, MDB_dbi dbi, std::string_view key, std::string_view body, unsigned flags) {
   MDB_val k = to_val(key);
   MDB_val v{schema::kChecksumSize + body.size(), nullptr};
-  if (const int rc = mdb_put(txn, dbi, &k, &v, MDB_RESERVE); rc != 0) return rc;
+  if (const int rc = mdb_put(txn, dbi, &k, &v, flags | MDB_RESERVE); rc != 0) return rc;
   auto* record = static_cast<char*>(v.mv_data);
   if (!body.empty()) std::memcpy(record + schema::kChecksumSize, body.data(), body.size());
   schema::put_u32(record, schema::checksum(key, body));
@@ -270,9 +280,17 @@ int write_identity(MDB_txn* txn, MDB_dbi meta, const Meta& identity) {
   return rc != 0 ? rc : put_record(txn, meta, schema::kSecret, identity.secret);
 }
 
-std::uint8_t read_slot(MDB_txn* txn, MDB_dbi meta) {
-  const auto slot = read_record(txn, meta, schema::kSlot, 1);
-  return slot && (*slot)[0] == 1 ? 1 : 0;
+int read_slot(MDB_txn* txn, MDB_dbi meta, std::uint8_t& slot) {
+  MDB_val key = to_val(schema::kSlot);
+  MDB_val value{};
+  slot = 0;
+  const int rc = mdb_get(txn, meta, &key, &value);
+  if (rc == MDB_NOTFOUND) return 0;
+  std::string_view body;
+  if (rc != 0 || !schema::unseal(schema::kSlot, to_view(value), body) || body.size() != 1) return MDB_CORRUPTED;
+  if (body[0] != 0 && body[0] != 1) return MDB_CORRUPTED;
+  slot = static_cast<std::uint8_t>(body[0]);
+  return 0;
 }
 
 int write_slot(MDB_txn* txn, MDB_dbi meta, std::uint8_t slot) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -39,7 +40,8 @@ int open_databases(MDB_txn* txn, unsigned flags, Databases& dbs);
 
 // All of it, each record checked, the records against each other and against the ends of the log. The message of a
 // Fault names the record; the caller adds the directory.
-Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs);
+// `broken_log`, if given, takes what is wrong with the log's ends, which is then no Fault: for who will empty the log.
+Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs, std::optional<std::string>* broken_log = nullptr);
 
 // A fresh directory: virgin.
 Result<Meta, Fault> make_meta(Sid sid);
@@ -51,7 +53,8 @@ bool valid_cluster_id(std::string_view id);
 // Return LMDB's code.
 int write_all_meta(MDB_txn* txn, const Databases& dbs, const Meta& meta);
 int write_identity(MDB_txn* txn, MDB_dbi meta, const Meta& identity);
-std::uint8_t read_slot(MDB_txn* txn, MDB_dbi meta);
+// MDB_CORRUPTED: its checksum is wrong; which of the two is the tree cannot be told then.
+int read_slot(MDB_txn* txn, MDB_dbi meta, std::uint8_t& slot);
 int write_slot(MDB_txn* txn, MDB_dbi meta, std::uint8_t slot);
 int write_damaged(MDB_txn* txn, MDB_dbi meta, bool damaged);
 int write_epochs(MDB_txn* txn, MDB_dbi meta, const Epochs& epochs);
@@ -59,6 +62,6 @@ int write_epochs(MDB_txn* txn, MDB_dbi meta, const Epochs& epochs);
 int read_positions(MDB_txn* txn, MDB_dbi meta, schema::Positions& positions);
 int write_positions(MDB_txn* txn, MDB_dbi meta, const schema::Positions& positions);
 // One record of any database, built in place: checksum and body.
-int put_record(MDB_txn* txn, MDB_dbi dbi, std::string_view key, std::string_view body);
+int put_record(MDB_txn* txn, MDB_dbi dbi, std::string_view key, std::string_view body, unsigned flags = 0);
 
 }  // namespace coord::store

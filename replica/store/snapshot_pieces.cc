@@ -5,7 +5,6 @@
 namespace coord::store {
 namespace {
 
-constexpr std::size_t kRecordHeader = 1 + 8 + 4 + 4;
 constexpr std::size_t kEndSize = 1 + 3 * 8;
 
 }  // namespace
@@ -70,6 +69,8 @@ bool SnapshotReader::take_all(std::string_view piece, const OnRecord& on_record)
     piece.remove_prefix(size);
     if (kind == RecordKind::kCounters && key != 0) return false;
     if (record_checksum(kind, key, body) != checksum) return false;
+    if (std::pair(kind, key) <= last_) return false;
+    last_ = {kind, key};
     totals_.add(kind, checksum);
     if (!on_record(kind, key, body)) return false;
   }

@@ -6,14 +6,18 @@
 //   end     kind (1), nodes (8), sessions (8), sum of checksums (8)
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace coord::store {
 
 enum class RecordKind : std::uint8_t { kNode = 1, kSession = 2, kCounters = 3, kEnd = 4 };
+
+inline constexpr std::size_t kRecordHeader = 1 + 8 + 4 + 4;
 
 struct SnapshotTotals {
   std::uint64_t nodes = 0;
@@ -31,7 +35,7 @@ void put_record(RecordKind kind, std::uint64_t key, std::string_view body, std::
 void put_end(const SnapshotTotals& totals, std::string& out);
 
 // Takes pieces in order. Whatever is wrong with them (lengths, checksums, order, totals, bytes behind the end) is
-// answered with false, for good.
+// answered with false, for good. The order: nodes, sessions, counters, and of each the keys ascend.
 class SnapshotReader {
  public:
   using OnRecord = std::function<bool(RecordKind, std::uint64_t key, std::string_view body)>;
@@ -42,6 +46,7 @@ class SnapshotReader {
   bool take_all(std::string_view piece, const OnRecord& on_record);
 
   SnapshotTotals totals_;
+  std::pair<RecordKind, std::uint64_t> last_{};
   bool complete_ = false;
   bool broken_ = false;
 };

@@ -213,6 +213,9 @@ TEST_P(StoreTest, purge_stays_below_tree_and_commit_and_takes_slices) {
   fold.fold = fold_at(Zxid{1, 900});
   commit(std::move(fold));
   Contents all = reopen();
+  EXPECT_EQ(all.log.size(), 1000U) << "a snapshot opened just before still needs it";
+  commit(writer->batch());
+  all = reopen();
   EXPECT_EQ(all.log.size(), 1000U - 64) << "one slice";
   EXPECT_EQ(all.meta.log_floor, (Zxid{1, 64}));
   for (int i = 0; i < 20; ++i) commit(writer->batch());
