@@ -177,7 +177,8 @@ void Disk::submit(DiskBatch batch) {
 }
 
 std::int64_t Disk::delay() {
-  const std::int64_t wait = (fixed_ ? latency_us_ : random_.heavy(latency_us_)) * slow_;
+  constexpr std::int64_t kLongest = 5'000'000;
+  const std::int64_t wait = std::min(kLongest, (fixed_ ? latency_us_ : random_.heavy(latency_us_)) * slow_);
   return std::max<std::int64_t>(wait, stalled_until_ - scheduler_.now_us());
 }
 

@@ -29,7 +29,7 @@ enum class Mutant {
   kDirectoryIdKept,      // a lost disk comes back under its old directory id
   kDamageForgotten,      // a salvaged store says that it is whole
   kPurgeUnapplied,       // the log is purged above the durable tree
-  kMessagesAfterClose,   // messages of a closed link are still handed to the core
+  kEntriesDropped,       // the network loses an entry of a proposal now and then: harmless while the core checks the chain
   // the core, see replica/zab/mutation.h
   kCore,
 };

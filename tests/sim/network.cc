@@ -46,7 +46,9 @@ void Network::dial_learner(Sid from, std::uint64_t number, Sid leader) {
   dial(from, leader, zab::Channel::kLearner, number);
 }
 
-std::int64_t Network::delay() { return (fixed_ ? latency_us_ : random_.heavy(latency_us_)) * slow_; }
+std::int64_t Network::delay() {
+  return std::min(2'000 * kMs, (fixed_ ? latency_us_ : random_.heavy(latency_us_)) * slow_);
+}
 
 // --- opening
 
@@ -175,6 +177,10 @@ void Network::send(Sid from, zab::LinkId link, zab::Message message) {
     return;
   }
   message = through_bytes(message);
+  if (mutant_ == Mutant::kEntriesDropped && random_.chance(0.02)) {
+    auto* const proposal = std::get_if<zab::Proposal>(&message);
+    if (proposal != nullptr && proposal->entries.size() > 1) proposal->entries.erase(proposal->entries.begin());
+  }
   Stream& stream = c->streams[static_cast<std::size_t>(side)];
   stream.last_ready = std::max(stream.last_ready, scheduler_.now_us() + delay());
   stream.items.push_back({stream.last_ready, false, std::move(message)});
@@ -219,7 +225,7 @@ bool Network::hand_over(const Ref& c, int side, Item item) {
   ++delivered_;
   user_.enter(to.sid, [this, c, side, message = std::move(item.message)]() mutable {
     End& end = c->ends[static_cast<std::size_t>(side)];
-    if (!end.up && mutant_ != Mutant::kMessagesAfterClose) return;
+    if (!end.up) return;
     user_.received(end.sid, end.link, std::move(message));
   });
   return true;

@@ -257,11 +257,15 @@ WorldOptions draw(const RunOptions& run) {
   options.counter_max = random.chance(0.1) ? static_cast<std::uint32_t>(random.between(2, 60)) : 0xf0000000;
   options.disk_us = random.chance(0.2) ? random.between(5000, 30'000) : random.between(100, 3000);
   options.network_us = random.chance(0.1) ? random.between(5000, 15'000) : random.between(50, 800);
-  if (random.chance(0.2)) options.limits.diff_bytes = 30'000 + random.below(100'000);
+  if (random.chance(0.2)) {
+    // What a snapshot leaves to be sent behind it has to fit: as with the real limits, it is what may be outstanding.
+    options.limits.diff_bytes = 30'000 + random.below(100'000);
+    options.limits.outstanding_bytes = 15'000;
+  }
   if (random.chance(0.2)) options.limits.read_chunk_bytes = random.below(300) + 1;
   if (random.chance(0.2)) options.limits.tail_bytes = random.below(500);
   if (random.chance(0.1)) options.limits.outstanding_entries = random.below(20) + 1;
-  if (random.chance(0.1)) options.limits.learner_window_bytes = random.below(5000) + 1000;
+  if (random.chance(0.1)) options.limits.learner_window_bytes = 20'000 + random.below(50'000);
   return options;
 }
 
