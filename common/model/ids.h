@@ -39,6 +39,13 @@ using NodeId = NamedInt<struct NodeTag, std::uint64_t>;          // replicated, 
 using ConnId = NamedInt<struct ConnTag, std::uint64_t>;          // one connection to this replica; never reused
 using TimeMs = std::int64_t;                                     // wall clock, ms since 1970, decided by the leader
 
+// How long ago `then` was; the ends of the range where that cannot be said: a time that a user set may be any number.
+inline std::int64_t age_ms(TimeMs now, TimeMs then) {
+  std::int64_t age = 0;
+  if (!__builtin_sub_overflow(now, then, &age)) return age;
+  return then < 0 ? INT64_MAX : INT64_MIN;
+}
+
 inline constexpr NodeId kRootNode{1};
 
 }  // namespace coord

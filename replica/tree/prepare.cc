@@ -88,7 +88,7 @@ Err Step::delete_container() {
   if (!node) return Err::kNoNode;
   if (is_reserved(node.id())) return Err::kBadArguments;
   if (node.num_children() != 0) return Err::kNotEmpty;
-  const TimeMs age = now_ - node.mtime();
+  const TimeMs age = age_ms(now_, node.mtime());
   const bool used = node.creates() > 0;
   const bool unused_too_long = limits_.container_never_used_ms > 0 && age > limits_.container_never_used_ms;
   const bool container_due = node.lifetime() == Lifetime::kContainer && (used || unused_too_long);

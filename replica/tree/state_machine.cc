@@ -185,13 +185,13 @@ std::vector<Request> StateMachine::reap(TimeMs now, std::size_t max) const {
   for (const NodeId id : tree.containers()) {
     if (out.size() >= max) return out;
     const Node& node = *tree.nodes().find(id);
-    const bool unused = node.creates == 0 && never_used_ms > 0 && now - node.mtime > never_used_ms;
+    const bool unused = node.creates == 0 && never_used_ms > 0 && age_ms(now, node.mtime) > never_used_ms;
     if (node.num_children == 0 && (node.creates > 0 || unused)) add(node);
   }
   for (const NodeId id : tree.ttl_nodes()) {
     if (out.size() >= max) return out;
     const Node& node = *tree.nodes().find(id);
-    if (node.num_children == 0 && now - node.mtime > node.owner_or_ttl) add(node);
+    if (node.num_children == 0 && age_ms(now, node.mtime) > node.owner_or_ttl) add(node);
   }
   return out;
 }
