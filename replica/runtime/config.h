@@ -52,6 +52,9 @@ struct Config {
   int init_limit = 50;                  // coord.peerInitLimit, in peer ticks
   int sync_limit = 3;                   // coord.peerSyncLimit, in peer ticks
   std::string peer_secret;              // coord.peerSecret, or the content of coord.peerSecretFile
+  std::string peer_certificate;         // coord.peerTls.cert, PEM files
+  std::string peer_key;                 // coord.peerTls.key
+  std::string peer_authority;           // coord.peerTls.ca
 
   std::string socket;                   // coord.socket; empty: none
   std::string socket_group = "coord";   // coord.socketGroup

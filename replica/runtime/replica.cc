@@ -2,6 +2,7 @@
 
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
 #include <csignal>
 #include <thread>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "common/base/version.h"
 #include "replica/net/loop.h"
 #include "replica/net/stream.h"
+#include "replica/peers/transport.h"
 #include "replica/runtime/client_conn.h"
 #include "replica/runtime/core.h"
 #include "replica/runtime/environment.h"
@@ -41,11 +43,12 @@ class RunningReplica final : public Replica {
     options.grow_bytes = config_.grow_bytes;
     options.log_keep_bytes = config_.log_keep_bytes;
     options.log_keep_entries = config_.log_keep_entries;
+    options.salvage = !alone();  // what a broken disk lost is to be had from the others
     auto store = store::open_lmdb(options);
     if (!store) return fail(store.error());
     auto environment = real_environment();
     if (!environment) return fail(environment.error());
-    links_ = std::make_unique<NoLinks>();
+    if (auto linked = link((*store)->meta(), environment->incarnation); !linked) return linked;
     core_ = std::make_unique<Core>(config_, *loops_[0], std::move(*store), *links_, std::move(*environment));
     if (auto loaded = core_->load(); !loaded) return loaded;
     return listen();
@@ -67,8 +70,39 @@ class RunningReplica final : public Replica {
 
   std::uint16_t client_port() const override { return listeners_.empty() ? std::uint16_t{0} : listeners_[0]->port(); }
   bool serving() const override { return core_->serving(); }
+  EnsembleStatus ensemble_status() const override { return core_->ensemble_status(); }
 
  private:
+  // The connections to the other replicas, if there are any.
+  Result<bool, Fault> link(const store::Meta& meta, std::uint64_t incarnation) {
+    if (alone()) {
+      links_ = std::make_unique<NoLinks>();
+      return true;
+    }
+    peers::TransportOptions options;
+    options.self = Sid(config_.server_id);
+    for (const Member& member : config_.members) {
+      options.members[member.sid] = peers::PeerAddress{member.host, member.port, member.observer};
+      if (member.sid != options.self) continue;
+      options.listen_address = member.host;
+      options.listen_port = member.port;
+    }
+    options.secret = config_.peer_secret;
+    options.tls = {config_.peer_certificate, config_.peer_key, config_.peer_authority};
+    options.directory_id = meta.directory_id;
+    options.cluster_id = meta.cluster_id;
+    options.incarnation = incarnation;
+    auto transport = peers::Transport::open(*loops_[0], std::move(options));
+    if (!transport) return fail(transport.error());
+    links_ = std::move(*transport);
+    return true;
+  }
+
+  bool alone() const {
+    return std::none_of(config_.members.begin(), config_.members.end(),
+                        [this](const Member& member) { return member.sid.value != config_.server_id; });
+  }
+
   Result<bool, Fault> listen() {
     std::vector<net::Loop*> loops;
     for (const auto& loop : loops_) loops.push_back(loop.get());

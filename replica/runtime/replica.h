@@ -7,6 +7,7 @@
 
 #include "common/base/result.h"
 #include "replica/runtime/config.h"
+#include "replica/runtime/ensemble_status.h"
 
 namespace coord::runtime {
 
@@ -25,6 +26,8 @@ class Replica {
   virtual std::uint16_t client_port() const = 0;
   // Able to answer requests: the log is settled. Until then connections are closed unanswered. Any thread.
   virtual bool serving() const = 0;
+  // How it stands in its ensemble. Any thread; a copy, up to 200 ms old.
+  virtual EnsembleStatus ensemble_status() const = 0;
 };
 
 }  // namespace coord::runtime
