@@ -134,8 +134,8 @@ Result<std::string, Fault> LmdbSnapshotSource::next(std::size_t max_bytes) {
 
 // --- the stager
 
-// False: no room for this with `leave` bytes behind it, and nothing was done. Records are appended to a database, or its
-// first ones deleted, so it is to the bound what the log is.
+// False: no room for this with `leave` bytes behind it, and nothing was done. Records are appended to a database, or
+// its first ones deleted, so it is to the bound what the log is.
 template <class Write>
 bool SnapshotStager::transaction(const Databases& bound_dbs, const Work& work, std::uint64_t leave, Write&& write) {
   Txn txn;

@@ -60,6 +60,11 @@ void MemoryStore::set_space(const Space& space) {
 void MemoryStore::submit(Batch batch) {
   COORD_CHECK_MSG(batch.id > last_id_, "ids of batches ascend");
   last_id_ = batch.id;
+  if (batch.install_snapshot) {
+    COORD_CHECK_MSG(staged_ && staged_->reader.complete(), "a snapshot is installed that was not staged");
+    installing_.push_back(std::move(*staged_));  // the next one may begin before this is complete
+    staged_.reset();
+  }
   queue_.push_back(std::move(batch));
   if (options_.completion == Completion::kInline) {
     complete();
@@ -158,24 +163,24 @@ void MemoryStore::snapshot_piece(std::string bytes) {
 }
 
 void MemoryStore::snapshot_end(std::function<void(Zxid)> staged) {
-  later_.push_back([this, staged = std::move(staged)] {
-    const bool whole = staged_ && staged_->good && staged_->reader.complete();
-    if (!whole) staged_.reset();
-    staged(whole ? staged_->zxid : Zxid{});
-  });
+  // Decided here, told later: another one may have begun by then.
+  const bool whole = staged_ && staged_->good && staged_->reader.complete();
+  const Zxid zxid = whole ? staged_->zxid : Zxid{};
+  if (!whole) staged_.reset();
+  later_.push_back([zxid, staged = std::move(staged)] { staged(zxid); });
 }
 
 void MemoryStore::snapshot_drop() { staged_.reset(); }
 
 void MemoryStore::install() {
-  COORD_CHECK_MSG(staged_ && staged_->reader.complete(), "a snapshot is installed that was not staged");
   Meta& at = disk_->meta;
-  at.tree_durable = at.commit_hint = at.log_floor = at.last_logged = staged_->zxid;
+  Staged& from = installing_.front();
+  at.tree_durable = at.commit_hint = at.log_floor = at.last_logged = from.zxid;
   disk_->log.clear();
-  disk_->nodes = std::move(staged_->nodes);
-  disk_->sessions = std::move(staged_->sessions);
-  disk_->counters = std::move(staged_->counters);
-  staged_.reset();
+  disk_->nodes = std::move(from.nodes);
+  disk_->sessions = std::move(from.sessions);
+  disk_->counters = std::move(from.counters);
+  installing_.pop_front();
 }
 
 void MemoryStore::refresh_ends() {

@@ -102,6 +102,7 @@ class MemoryStore final : public Store {
   std::function<void(bool)> on_space_;
   std::deque<std::function<void()>> later_;
   std::optional<Staged> staged_;
+  std::deque<Staged> installing_;  // one for each queued batch that installs
   std::shared_ptr<std::multiset<Zxid>> pins_ = std::make_shared<std::multiset<Zxid>>();
 };
 

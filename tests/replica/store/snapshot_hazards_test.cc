@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstring>
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -356,6 +359,127 @@ TEST_F(HazardTest, readers_see_one_generation_while_others_are_installed) {
   loader.join();
   copier.join();
   learner.join();
+}
+
+// --- one after the other
+
+// A learner may lose its leader with an install under way, and the next leader sends a snapshot at once.
+TEST_F(HazardTest, another_snapshot_may_begin_while_one_is_being_installed) {
+  MemoryStore::Options manual;
+  manual.completion = MemoryStore::Completion::kManual;
+  MemoryStore memory(manual);
+  auto first = stage(memory, 1, make_pieces(1, 5, 20, 100));
+  memory.run_later();
+  ASSERT_EQ(first.get(), zxid_of(1));
+  memory.submit(install_batch(1, 1));
+  auto second = stage(memory, 2, make_pieces(2, 5, 20, 100));
+  auto broken = stage(memory, 3, {});
+  auto third = stage(memory, 4, make_pieces(4, 6, 20, 100));
+  memory.run_later();
+  EXPECT_EQ(second.get(), zxid_of(2));
+  EXPECT_EQ(broken.get(), Zxid{}) << "each is told of its own";
+  ASSERT_EQ(third.get(), zxid_of(4));
+  memory.submit(install_batch(2, 4));
+  memory.complete(1);
+  EXPECT_EQ(memory.disk()->nodes.size(), 5U);
+  EXPECT_EQ(memory.disk()->meta.tree_durable, zxid_of(1));
+  memory.complete();
+  EXPECT_EQ(memory.disk()->nodes.size(), 6U);
+  EXPECT_EQ(memory.disk()->meta.tree_durable, zxid_of(4));
+
+  ASSERT_NO_FATAL_FAILURE(open());
+  ASSERT_EQ(stage(*store, 1, make_pieces(1, 5, 20, 100)).get(), zxid_of(1));
+  store->submit(install_batch(1, 1));
+  auto next = stage(*store, 4, make_pieces(4, 6, 20, 100));
+  ASSERT_EQ(next.get(), zxid_of(4));
+  ASSERT_NO_FATAL_FAILURE(submit_and_wait(*store, *durable, install_batch(2, 4)));
+  ASSERT_NO_FATAL_FAILURE(expect_generation(4, 6, 20));
+}
+
+TEST_F(HazardTest, what_was_dropped_or_never_staged_is_not_installed) {
+  GTEST_FLAG_SET(death_test_style, "fast");
+  const auto install_nothing = [&](bool staged) {
+    open();
+    if (staged) stage(*store, 1, make_pieces(1, 5, 20, 100)).get();
+    if (staged) store->snapshot_drop();
+    submit_and_wait(*store, *durable, install_batch(1, 1));
+  };
+  EXPECT_DEATH(install_nothing(false), "not staged");
+  EXPECT_DEATH(install_nothing(true), "not staged");
+}
+
+TEST_F(HazardTest, a_directory_is_not_taken_into_a_second_cluster) {
+  GTEST_FLAG_SET(death_test_style, "fast");
+  const auto adopt_twice = [&] {
+    open();
+    for (const char digit : {'a', 'b'}) {
+      Batch b;
+      b.id = ++id;
+      b.identity = Identity{std::string(32, digit), std::string(32, 's')};
+      submit_and_wait(*store, *durable, std::move(b));
+    }
+  };
+  EXPECT_DEATH(adopt_twice(), "one cluster for ever");
+  ASSERT_NO_FATAL_FAILURE(open());
+  EXPECT_EQ(store->meta().cluster_id, std::string(32, 'a')) << "what it had stays";
+}
+
+// --- purging by time
+
+TEST_F(HazardTest, the_log_is_kept_for_its_time_but_not_beyond_eight_times_its_size) {
+  options.log_keep_entries = 10;
+  options.log_keep_bytes = 256 << 10;
+  options.log_keep_ms = 3'600'000;
+  ASSERT_NO_FATAL_FAILURE(open());
+  Writer writer(*store);
+  const auto commit = [&](Batch b) { ASSERT_NO_FATAL_FAILURE(submit_and_wait(*store, *durable, std::move(b))); };
+  const auto settle = [&] {
+    Batch fold = writer.batch();
+    fold.fold = fold_at(writer.last());
+    commit(std::move(fold));
+    for (int i = 0; i < 200; ++i) commit(writer.batch());
+  };
+  const auto kept = [&] {
+    std::size_t count = 0;
+    store.reset();
+    open();
+    EXPECT_TRUE(store->read_log(store->meta().log_floor, [&](const LogEntry&) { ++count; }));
+    return count;
+  };
+  commit(writer.adopt(1));
+  for (int i = 0; i < 5; ++i) commit(writer.entries(100, std::string(500, 'x')));
+  settle();
+  ASSERT_EQ(kept(), 500U) << "all of it is young";
+  Writer more(*store);
+  Batch big = more.entries(900, std::string(3000, 'x'));  // a page each: 3.6 MB, above 8 * 256 KiB
+  ASSERT_NO_FATAL_FAILURE(submit_and_wait(*store, *durable, std::move(big)));
+  Batch fold = more.batch();
+  fold.fold = fold_at(more.last());
+  ASSERT_NO_FATAL_FAILURE(submit_and_wait(*store, *durable, std::move(fold)));
+  for (int i = 0; i < 100; ++i) ASSERT_NO_FATAL_FAILURE(submit_and_wait(*store, *durable, more.batch()));
+  const std::size_t rest = kept();
+  EXPECT_LT(rest, 600U);
+  EXPECT_GT(rest, 300U) << "as much as the size allows is kept";
+}
+
+TEST_F(HazardTest, what_is_older_than_its_time_goes) {
+  options.log_keep_entries = 10;
+  options.log_keep_ms = 1;
+  ASSERT_NO_FATAL_FAILURE(open());
+  Writer writer(*store);
+  ASSERT_NO_FATAL_FAILURE(submit_and_wait(*store, *durable, writer.adopt(1)));
+  ASSERT_NO_FATAL_FAILURE(submit_and_wait(*store, *durable, writer.entries(300, "x")));
+  Batch fold = writer.batch();
+  fold.fold = fold_at(writer.last());
+  ASSERT_NO_FATAL_FAILURE(submit_and_wait(*store, *durable, std::move(fold)));
+  // Its age is looked at once a second.
+  const auto begin = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(2500)) {
+    ASSERT_NO_FATAL_FAILURE(submit_and_wait(*store, *durable, writer.batch()));
+  }
+  store.reset();
+  ASSERT_NO_FATAL_FAILURE(open());
+  EXPECT_GE(store->meta().log_floor, (Zxid{1, 290}));
 }
 
 // --- what a source needs
