@@ -1,8 +1,8 @@
 // The connections to the other replicas as the driver sees them. The real thing is transport.h (Asio, TLS or a shared
 // secret); the simulator has its own.
 //
-// Threading: everything on the core thread (its executor), the calls as well as the callbacks. No callback comes inside a
-// call of Links. After close(link) nothing comes from that link any more, LinkDown neither.
+// Threading: everything on the core thread (its executor), the calls as well as the callbacks. No callback comes inside
+// a call of Links. After close(link) nothing comes from that link any more, LinkDown neither.
 //
 // Order: messages of one link arrive in the order of send, or not at all (then everything behind them neither, and
 // on_down follows).
@@ -39,11 +39,11 @@ class Links {
   virtual ~Links() = default;
   virtual void start(LinksUser& user) = 0;
   virtual void stop() = 0;  // sends what is queued (bounded), closes all, accepts no more
-  // Keeps election links to these members by itself: dials again with back-off, accepts. Who dials: a voter those voters
-  // with a smaller sid; an observer all voters.
+  // Keeps election links to these members by itself: dials again with back-off, accepts. Who dials: a voter those
+  // voters with a smaller sid; an observer all voters.
   virtual void dial_learner(std::uint64_t number, Sid leader) = 0;
-  // Returns false when more than the high-water mark is queued: a hint for bulk (snapshots, DIFF); the message was taken.
-  // Bytes leave at the end of the turn (flush).
+  // Returns false when more than the high-water mark is queued: a hint for bulk (snapshots, DIFF); the message was
+  // taken. Bytes leave at the end of the turn (flush).
   virtual bool send(zab::LinkId link, const zab::Message& message) = 0;
   virtual void flush() = 0;
   virtual void close(zab::LinkId link, const std::string& reason) = 0;

@@ -2,9 +2,10 @@
 // (synchronization), and then proposes and commits (broadcast). zab.md section 3.
 //
 // Each learner has a cursor, `sent`, the last entry queued on its link. Everything above it goes out in zxid order,
-// from the log in memory (tail) or, what is not there any more, from the durable log in chunks; a learner that falls behind
-// is only a cursor further back. Choosing the point of synchronization and forwarding what comes later is therefore one
-// step. Learners that do not acknowledge (observers, stranded promises, disks not enrolled) get committed entries only.
+// from the log in memory (tail) or, what is not there any more, from the durable log in chunks; a learner that falls
+// behind is only a cursor further back. Choosing the point of synchronization and forwarding what comes later is
+// therefore one step. Learners that do not acknowledge (observers, stranded promises, disks not enrolled) get committed
+// entries only.
 #pragma once
 
 #include <cstdint>

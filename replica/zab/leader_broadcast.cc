@@ -183,6 +183,8 @@ void Leader::enrolment_changed() {
 
 void Leader::ask_enrolment() {
   if (progress_ != Progress::kBroadcast || !core_.self_counts() || core_.start_state.directory_id.empty()) return;
+  // Alone, there is nobody to be told from; and enrolled alone, it could not be given other voters later.
+  if (core_.config.voters.voters().size() < 2) return;
   std::map<Sid, std::string> missing;
   for (const auto& [link, learner] : learners_) {
     const bool here = learner.voter && learner.stage >= Stage::kSynced && !learner.info.directory_id.empty();

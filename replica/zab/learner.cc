@@ -205,7 +205,8 @@ bool Learner::acceptable(const LogEntry& entry, Zxid end) {
   return true;
 }
 
-// Is it there already? Only an identical one is (the TLA+ model's second issue): a point of the log behind the same one.
+// Is it there already? Only an identical one is (the TLA+ model's second issue): a point of the log behind the same
+// one.
 bool Learner::known(const LogEntry& entry) const {
   const LogShape& log = core_.log;
   return log.has_point(entry.zxid) && (entry.zxid == log.floor || point_before(log, entry.zxid) == entry.previous);

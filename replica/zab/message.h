@@ -108,7 +108,8 @@ struct Ping {
   std::uint64_t number = 0;
 };
 
-// --- both ways: between the replicas' drivers, in order with everything else on the link; the core does not look into it
+// --- both ways: between the replicas' drivers, in order with everything else on the link; the core does not look into
+// it
 struct Passed {
   std::string bytes;
 };

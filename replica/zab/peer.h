@@ -8,10 +8,10 @@
 // is handed at once. Persist actions may be merged by the driver as long as their order is kept; Persisted{id} answers
 // all up to id. One Persist is atomic.
 //
-// WHAT LEAVES AND WHAT STAYS AT A CHANGE OF ROLE. PhaseChanged to kElection ends everything of the old role: all learner
-// links are closed (CloseLink came first), replies to LogRead, SnapshotSent and the like are ignored from then on (they
-// carry numbers), Persist actions in flight still complete and still count for what is durable; a new role starts from
-// the settled log only (the core waits for them).
+// WHAT LEAVES AND WHAT STAYS AT A CHANGE OF ROLE. PhaseChanged to kElection ends everything of the old role: all
+// learner links are closed (CloseLink came first), replies to LogRead, SnapshotSent and the like are ignored from then
+// on (they carry numbers), Persist actions in flight still complete and still count for what is durable; a new role
+// starts from the settled log only (the core waits for them).
 //
 // An ensemble of one is the smallest case of the same steps: no links, no waiting, no ticks needed.
 //
@@ -37,8 +37,8 @@
 
 namespace coord::zab {
 
-// Election; then, leading or following: discovery (the epoch is being minted), synchronization (histories are being made
-// equal; NEWLEADER is being acknowledged), broadcast (a learner: UPTODATE has come).
+// Election; then, leading or following: discovery (the epoch is being minted), synchronization (histories are being
+// made equal; NEWLEADER is being acknowledged), broadcast (a learner: UPTODATE has come).
 enum class Phase : std::uint8_t { kElection, kDiscovery, kSynchronization, kBroadcast };
 
 enum class Channel : std::uint8_t { kElection = 0, kLearner = 1 };
@@ -59,8 +59,9 @@ struct Timing {  // milliseconds
 
 // Named maxima of flow control.
 struct Limits {
-  // Proposals sent and not acknowledged; above: the learner is sent no more until it acknowledges some. Nobody waits for
-  // it, and what it is owed is the durable log's, not memory's; it is cut off when the oldest gets too old (Timing).
+  // Proposals sent and not acknowledged; above: the learner is sent no more until it acknowledges some. Nobody waits
+  // for it, and what it is owed is the durable log's, not memory's; it is cut off when the oldest gets too old
+  // (Timing).
   std::size_t learner_window_bytes = 64u << 20;
   std::size_t outstanding_entries = 50'000;       // proposed and not committed; above: accepts_proposals() is false
   std::size_t outstanding_bytes = 64u << 20;
@@ -150,11 +151,11 @@ struct SnapshotStaged {
   LinkId link;
   Zxid zxid;
 };
-// The replicated list of data directories that may acknowledge has changed (Enrol): sid -> directory id. WHO COUNTS, for
-// promises, NEWLEADER and acknowledgements alike: a voter whose directory is the enrolled one; everybody while nobody is
-// enrolled (bootstrap); never a voter that is enrolled with another directory (it lost its disk, and with it promises and
-// acknowledgements: Alarm), nor one that is damaged, nor one that is not enrolled yet while others are (Enrol follows
-// when it has synchronized).
+// The replicated list of data directories that may acknowledge has changed (Enrol): sid -> directory id. WHO COUNTS,
+// for promises, NEWLEADER and acknowledgements alike: a voter whose directory is the enrolled one; everybody while
+// nobody is enrolled (bootstrap); never a voter that is enrolled with another directory (it lost its disk, and with it
+// promises and acknowledgements: Alarm), nor one that is damaged, nor one that is not enrolled yet while others are
+// (Enrol follows when it has synchronized).
 struct Enrolled {
   std::map<Sid, std::string> directories;
 };
@@ -189,8 +190,8 @@ struct Deliver {
 struct Discard {
   Zxid after;
 };
-// Entries were appended to this replica's log by its leader, to be delivered later. (On the leader the driver knows what
-// it proposed.)
+// Entries were appended to this replica's log by its leader, to be delivered later. (On the leader the driver knows
+// what it proposed.)
 struct Appended {
   std::vector<LogEntry> entries;
 };
@@ -285,7 +286,7 @@ class Peer {
   Zxid last_durable() const;               // of this server's own log
   Zxid last_committed() const;             // known to be; the hint until the first commit
   const LogShape& log() const;             // appended, not necessarily durable
-  bool acknowledges() const;               // its acknowledgements count (not an observer, a lost disk, a stranded promise)
+  bool acknowledges() const;  // its acknowledgements count (not an observer, a lost disk, a stranded promise)
 
   // For `mntr`, `coordctl status` and tests: what the leader knows of its learners.
   struct LearnerView {

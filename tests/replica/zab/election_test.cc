@@ -46,7 +46,8 @@ class ElectionTest : public ::testing::Test {
   }
   void link(std::uint32_t sid) { step(LinkUp{LinkId{sid}, Channel::kElection, Sid{sid}, false}); }
   void unlink(std::uint32_t sid) { step(LinkDown{LinkId{sid}}); }
-  void hear(std::uint32_t from, Role state, std::uint64_t round, Vote vote, std::uint32_t accepted = 0, bool wants = false) {
+  void hear(std::uint32_t from, Role state, std::uint64_t round, Vote vote, std::uint32_t accepted = 0,
+            bool wants = false) {
     step(Received{LinkId{from}, Notification{state, round, vote, accepted, wants}});
   }
   void pass(std::int64_t ms) {
@@ -84,7 +85,8 @@ TEST_F(ElectionTest, a_vote_is_larger_by_epoch_then_zxid_then_server) {
     start(5);
     for (const std::uint32_t sid : {1, 3, 4, 5}) link(sid);
     hear(4, Role::kLooking, peer_->round().value(), row.vote);
-    EXPECT_EQ(votes_for(), row.expected) << row.vote.leader.value << " " << row.vote.epoch << " " << to_string(row.vote.zxid);
+    EXPECT_EQ(votes_for(), row.expected) << row.vote.leader.value << " " << row.vote.epoch << " "
+                                         << to_string(row.vote.zxid);
   }
 }
 

@@ -257,7 +257,8 @@ class Ensemble {
     return found;
   }
   bool all_serve() const {
-    return std::all_of(nodes_.begin(), nodes_.end(), [](const auto& n) { return !n.second.up() || n.second.peer->serving(); });
+    return std::all_of(nodes_.begin(), nodes_.end(),
+                       [](const auto& n) { return !n.second.up() || n.second.peer->serving(); });
   }
   std::string describe() const {  // for a test that fails
     std::string result;
@@ -268,10 +269,11 @@ class Ensemble {
         continue;
       }
       const Peer& p = *node.peer;
-      result += "role " + std::to_string(static_cast<int>(p.role())) + " phase " + std::to_string(static_cast<int>(p.phase())) +
-                " leader " + std::to_string(p.leader().value) + " accepted " + std::to_string(p.accepted_epoch()) + " current " +
-                std::to_string(p.current_epoch()) + " log " + to_string(p.log().floor) + ".." + to_string(p.last_logged()) +
-                " durable " + to_string(p.last_durable()) + " committed " + to_string(p.last_committed()) + " round " +
+      result += "role " + std::to_string(static_cast<int>(p.role())) + " phase " +
+                std::to_string(static_cast<int>(p.phase())) + " leader " + std::to_string(p.leader().value) +
+                " accepted " + std::to_string(p.accepted_epoch()) + " current " + std::to_string(p.current_epoch()) +
+                " log " + to_string(p.log().floor) + ".." + to_string(p.last_logged()) + " durable " +
+                to_string(p.last_durable()) + " committed " + to_string(p.last_committed()) + " round " +
                 std::to_string(p.round().value_or(0));
       for (auto it = node.seen.rbegin(); it != node.seen.rend() && it - node.seen.rbegin() < 12; ++it) {
         if (const auto* close = std::get_if<CloseLink>(&*it)) result += "\n    closed: " + close->reason;
@@ -354,7 +356,8 @@ class Ensemble {
       node.delivered.push_back(node.pending.front());
       node.pending.erase(node.pending.begin());
     }
-    ASSERT_EQ(node.delivered.empty() ? Zxid{} : node.delivered.back().zxid, deliver.up_to) << "server " << node.sid.value;
+    ASSERT_EQ(node.delivered.empty() ? Zxid{} : node.delivered.back().zxid, deliver.up_to)
+        << "server " << node.sid.value;
     check_agreement(node);
     read_enrolment(node, true);
     // The hint is lazy, but not too lazy.

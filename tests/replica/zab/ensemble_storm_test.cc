@@ -25,12 +25,15 @@ Message hostile(std::mt19937& random) {
     std::vector<LogEntry> result;
     for (auto n = random() % 3; n > 0; --n) {
       const Zxid previous = zxid();
-      result.push_back({random() % 2 ? Zxid{previous.value + 1} : zxid(), previous, random() % 4 ? text("h") : nullptr, {}});
+      result.push_back(
+          {random() % 2 ? Zxid{previous.value + 1} : zxid(), previous, random() % 4 ? text("h") : nullptr, {}});
     }
     return result;
   };
   switch (random() % 18) {
-    case 0: return Notification{static_cast<Role>(random() % 4), number(), {Sid{number()}, zxid(), number()}, number(), random() % 2 == 0};
+    case 0:
+      return Notification{
+          static_cast<Role>(random() % 4), number(), {Sid{number()}, zxid(), number()}, number(), random() % 2 == 0};
     case 1: return FollowerInfo{random() % 2 == 0, number(), Sid{number()}, "d", random() % 2 == 0, random() % 2 == 0};
     case 2: return AckEpoch{number(), random() % 2 == 0, number(), {zxid(), {zxid(), zxid()}}, zxid()};
     case 3: return AckNewLeader{number()};
@@ -78,7 +81,8 @@ TEST(EnsembleStormTest, hostile_messages_close_links_and_abort_nobody) {
         } else if (dice <= 2) {
           const LinkId id{++link};
           open.push_back(id);
-          events.push_back(LinkUp{id, dice == 1 ? Channel::kElection : Channel::kLearner, Sid{1 + number4(random)}, random() % 2 == 0});
+          events.push_back(LinkUp{id, dice == 1 ? Channel::kElection : Channel::kLearner, Sid{1 + number4(random)},
+                                  random() % 2 == 0});
         } else if (dice == 3 && !open.empty()) {
           events.push_back(LinkDown{open[random() % open.size()]});
         } else if (dice == 4) {
@@ -171,14 +175,16 @@ void storm(std::uint32_t seed, std::uint32_t voters) {
   for (std::uint32_t sid = 1; sid <= servers; ++sid) e.node(sid).slow_disk = false;
   e.run();
   e.boot_all();
-  ASSERT_TRUE(e.wait(10'000, [&] { return e.leader() != 0 && e.all_serve() && e.peer(e.leader()).accepts_proposals(); }))
-      << e.describe();
+  ASSERT_TRUE(e.wait(10'000, [&] {
+    return e.leader() != 0 && e.all_serve() && e.peer(e.leader()).accepts_proposals();
+  })) << e.describe();
   e.propose(e.leader(), "probe");
   e.pass(200);
   const Values all = e.values(e.leader());
   for (std::uint32_t sid = 1; sid <= servers; ++sid) ASSERT_EQ(e.values(sid), all) << sid;
   EXPECT_EQ(all.back(), "probe");
-  for (const std::string& seen : acknowledged) ASSERT_TRUE(std::find(all.begin(), all.end(), seen) != all.end()) << seen;
+  for (const std::string& seen : acknowledged)
+    ASSERT_TRUE(std::find(all.begin(), all.end(), seen) != all.end()) << seen;
 }
 
 // COORD_STORMS=FROM,TO for long runs.

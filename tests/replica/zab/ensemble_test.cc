@@ -9,7 +9,9 @@ using testing::text;
 using Values = std::vector<std::string>;
 
 // A leader in broadcast that everybody who is up and connected follows.
-void settle(Ensemble& e, std::int64_t ms = 5000) { ASSERT_TRUE(e.wait(ms, [&] { return e.leader() != 0 && e.all_serve(); })); }
+void settle(Ensemble& e, std::int64_t ms = 5000) {
+  ASSERT_TRUE(e.wait(ms, [&] { return e.leader() != 0 && e.all_serve(); }));
+}
 
 std::uint32_t other_than(std::uint32_t a, std::uint32_t b = 0) {
   for (std::uint32_t sid = 1;; ++sid) {

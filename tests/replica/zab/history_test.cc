@@ -103,7 +103,9 @@ constexpr std::size_t kMany = 1 << 30;
 
 TEST(SyncPlanTest, chooses_by_membership_of_the_common_point) {
   const LogShape leader{z(1, 2), {z(1, 4), z(3, 5)}};
-  const auto plan = [&](const LogShape& learner, Zxid applied) { return plan_sync(leader, learner, applied, leader.last(), 100, kMany); };
+  const auto plan = [&](const LogShape& learner, Zxid applied) {
+    return plan_sync(leader, learner, applied, leader.last(), 100, kMany);
+  };
   // Equal, behind, surplus of a minority in the same epoch, surplus in an epoch that the leader never saw (1154).
   EXPECT_EQ(plan(leader, z(3, 1)).point, z(3, 5));
   EXPECT_EQ(plan({{}, {z(1, 3)}}, {}).point, z(1, 3));
