@@ -7,10 +7,26 @@
 #include "tests/sim/mutants.h"
 #include "tests/sim/plan.h"
 #include "tests/sim/small_scope.h"
+#ifdef COORD_SIM_REPLICA
+#include "tests/sim/replica/world.h"
+#endif
 
 namespace {
 
 using namespace coord::sim;
+
+#ifdef COORD_SIM_REPLICA
+constexpr bool kHasReplicaLayer = true;
+#else
+constexpr bool kHasReplicaLayer = false;
+#endif
+
+Outcome run_one(const RunOptions& run, [[maybe_unused]] bool replica) {
+#ifdef COORD_SIM_REPLICA
+  if (replica) return run_replica_seed(run.seed, run.trace);
+#endif
+  return run_seed(run);
+}
 
 void print(const Outcome& outcome, std::uint64_t seed) {
   std::printf("seed %llu: %s; hash %016llx, %.1f simulated s, %llu steps, %zu transactions, %zu leaders\n",
@@ -68,7 +84,8 @@ int main(int argc, char** argv) {
   app.add_flag("--trace", trace, "print every event");
   app.add_option("--mutant", mutant_name, "with this fault built in");
   app.add_flag("--mutants", list, "their names");
-  app.add_option("--layer", layer, "core")->check(CLI::IsMember({"core"}));
+  app.add_option("--layer", layer, "core: the protocol with a small driver; replica: whole replicas and their clients")
+      ->check(CLI::IsMember(kHasReplicaLayer ? std::vector<std::string>{"core", "replica"} : std::vector<std::string>{"core"}));
   app.add_option("--small-scope", small, "every placement of up to so many faults on three servers, instead of seeds")
       ->check(CLI::Range(1, 4));
   app.add_option("--faults", faults, "replay one of those: MOMENT:KIND,...");
@@ -100,7 +117,7 @@ int main(int argc, char** argv) {
   if (seed != 0) {
     run.seed = seed;
     run.trace = trace;
-    const Outcome outcome = run_seed(run);
+    const Outcome outcome = run_one(run, layer == "replica");
     print(outcome, seed);
     return outcome.good ? 0 : 1;
   }
@@ -114,10 +131,11 @@ int main(int argc, char** argv) {
   campaign.last = std::stoull(seeds.substr(dots + 2));
   campaign.jobs = jobs;
   campaign.keep_going = keep_going;
-  campaign.run = [run](std::uint64_t number) {
+  if (layer == "replica") suffix += " --layer replica";
+  campaign.run = [run, replica = layer == "replica"](std::uint64_t number) {
     RunOptions one = run;
     one.seed = number;
-    return run_seed(one);
+    return run_one(one, replica);
   };
   if (small > 0) {
     const std::uint64_t parts = static_cast<std::uint64_t>(jobs) * 8;
