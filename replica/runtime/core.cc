@@ -351,6 +351,7 @@ void Core::begin_serving() {
   }
   serving_ = true;
   last_table_ms_ = now;
+  table_refused_ = false;
   if (on_serving_) std::exchange(on_serving_, nullptr)();
   if (enrol_early_) enrol(*std::exchange(enrol_early_, std::nullopt));
   for (const zab::PassedUp& passed : std::exchange(early_, {})) passed_up(passed);

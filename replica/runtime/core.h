@@ -330,6 +330,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   std::vector<forward::DigestNote> notes_to_send_;
   std::uint64_t asked_ = 0;           // for a table, not yet answered; 0: no
   int asked_ticks_ = 0;
+  bool table_refused_ = false;        // what the last table said of our disk
   std::int64_t last_table_ms_ = 0;
   std::map<Zxid, std::uint64_t> digests_;
 

@@ -219,13 +219,21 @@ TEST(ReplicaEnsemble, ASnapshotIsInstalledWhileWritesGoOn) {
   Trio trio(100);
   trio.start_all();
   const int away = trio.follower(0);
-  Conn conn(trio.port(trio.leader()));
-  conn.connected();
+  const int left[2] = {trio.leader(), trio.follower(1)};
   trio.stop(away);
   constexpr int kNodes = 5000;
-  for (int n = 0; n < kNodes; ++n) conn.create("/n" + std::to_string(n), std::string(200, 'x'));
-  conn.flush();
-  for (int n = 0; n < kNodes; ++n) ASSERT_EQ(conn.next().err, Err::kOk);
+  {
+    Conn filler(trio.port(left[0]));
+    filler.connected();
+    for (int n = 0; n < kNodes; ++n) filler.create("/n" + std::to_string(n), std::string(200, 'x'));
+    filler.flush();
+    for (int n = 0; n < kNodes; ++n) ASSERT_EQ(filler.next().err, Err::kOk);
+  }
+  // What was in memory of the log is gone with these.
+  for (const int n : left) trio.stop(n);
+  for (const int n : left) trio.start(n);
+  Conn conn(trio.port(trio.leader()));
+  ASSERT_NE(conn.connected().session, 0);
   trio.start(away);
   int value = 0;
   while (!trio.status(away).serving || value < 200) {
