@@ -72,7 +72,7 @@ struct TransportOptions {
   Ms log_again{60'000};             // the same cause is logged once in this time
 };
 
-// At most so many accepted connections whose handshake is not done; further ones are closed at once.
+// At most so many accepted connections whose handshake is not done: when one more comes, the oldest is closed.
 inline constexpr std::size_t kStrangersMax = 64;
 
 class Transport final : public Links {
