@@ -1,7 +1,12 @@
 #include "replica/runtime/config.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <sstream>
@@ -112,6 +117,64 @@ std::string set_tcp_user(Config& config, Text value) {
   return "";
 }
 
+// host:port[:port][:participant|observer][;[address:]clientPort] as zoo.cfg has it; an IPv6 host in brackets. The
+// second port and the client port are ZooKeeper's and have no meaning here.
+std::string set_member(Config& config, Text id, Text value) {
+  Member member;
+  const auto parse = [](Text text, std::uint32_t low, std::uint32_t high, auto& out) {
+    std::uint32_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size() || number < low || number > high) return false;
+    out = static_cast<std::remove_reference_t<decltype(out)>>(number);
+    return true;
+  };
+  if (!parse(id, 1, 254, member.sid.value)) return "the id behind server. must be a whole number from 1 to 254";
+  value = value.substr(0, value.find(';'));
+  const auto bracket = value.starts_with('[') ? value.find(']') : Text::npos;
+  const auto colon = value.find(':', bracket == Text::npos ? 0 : bracket);
+  constexpr const char* kForm = "must be host:port[:port][:participant|observer]";
+  if (colon == Text::npos || colon == 0) return kForm;
+  member.host = std::string(bracket == Text::npos ? value.substr(0, colon) : value.substr(1, bracket - 1));
+  std::vector<Text> fields;
+  for (Text rest = value.substr(colon + 1);;) {
+    const auto end = rest.find(':');
+    fields.push_back(rest.substr(0, end));
+    if (end == Text::npos) break;
+    rest = rest.substr(end + 1);
+  }
+  if (!parse(fields[0], 1, 65535, member.port)) return kForm;
+  std::size_t at = 1;
+  std::uint16_t unused = 0;
+  if (at < fields.size() && parse(fields[at], 1, 65535, unused)) ++at;
+  if (at < fields.size()) {
+    if (fields[at] != "participant" && fields[at] != "observer") return kForm;
+    member.observer = fields[at++] == "observer";
+  }
+  if (at < fields.size()) return kForm;
+  for (const Member& other : config.members) {
+    if (other.sid == member.sid) return "server id " + std::string(id) + " is given twice";
+    if (other.host == member.host && other.port == member.port) {
+      return "has the same host and port as server." + std::to_string(other.sid.value);
+    }
+  }
+  config.members.push_back(std::move(member));
+  return "";
+}
+
+// A secret that others can read is none.
+std::string set_secret_file(Config& config, Text value) {
+  const std::string path(value);
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return "cannot be read: " + std::string(std::strerror(errno));
+  if ((status.st_mode & 077U) != 0) return "can be read by others than its owner: chmod 600 " + path;
+  std::ifstream file(path);
+  if (!file) return "cannot be read: " + std::string(std::strerror(errno));
+  config.peer_secret.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  while (config.peer_secret.ends_with('\n') || config.peer_secret.ends_with('\r')) config.peer_secret.pop_back();
+  if (config.peer_secret.empty()) return "is empty: put a secret of some length into it";
+  return "";
+}
+
 std::string set_level(Config& config, Text value) {
   static const std::set<Text> levels = {"trace", "debug", "info", "warn", "error"};
   if (!levels.contains(value)) return "must be trace, debug, info, warn or error";
@@ -151,10 +214,20 @@ const std::map<Text, Setter>& setters() {
       {"coord.mountUsers", set_mount_users},
       {"coord.tcpUser", set_tcp_user},
       {"coord.ioThreads", number(&Config::io_threads, 1, 64)},
+      {"coord.peerTickTime", number(&Config::peer_tick_ms, 50, 10'000)},
+      {"coord.peerInitLimit", number(&Config::init_limit, 1, 100'000)},
+      {"coord.peerSyncLimit", number(&Config::sync_limit, 2, 100'000)},
+      {"coord.peerSecret", text(&Config::peer_secret)},
+      {"coord.peerSecretFile", set_secret_file},
+      {"coord.peerTls.cert", text(&Config::peer_certificate)},
+      {"coord.peerTls.key", text(&Config::peer_key)},
+      {"coord.peerTls.ca", text(&Config::peer_authority)},
+      {"coord.peerAddress", text(&Config::peer_address)},
       {"coord.mapSize", size(&Config::map_bytes, 64ULL << 20, 16ULL << 40)},
       {"coord.growSize", size(&Config::grow_bytes, 4ULL << 20, 16ULL << 30)},
       {"coord.logKeepSize", size(&Config::log_keep_bytes, 1ULL << 20, 1ULL << 40)},
       {"coord.logKeepEntries", number(&Config::log_keep_entries, 1000, 1'000'000'000)},
+      {"coord.logKeepTime", number(&Config::log_keep_seconds, 0, 366 * kDay / 1000)},
       {"coord.logFile", text(&Config::log_file)},
       {"coord.logLevel", set_level},
   };
@@ -176,15 +249,11 @@ bool known_without_effect(Text key) {
 
 Result<Config, Fault> interpret_config(const std::vector<ConfigEntry>& entries, std::string_view file_name) {
   Config config;
-  int servers = 0;
   for (const ConfigEntry& entry : entries) {
     const std::string where = std::string(file_name) + ":" + std::to_string(entry.line) + ": ";
     if (entry.key.starts_with("server.")) {
-      if (++servers > 1) {
-        return fail(Fault{where + entry.key +
-                          ": an ensemble of several replicas is not supported by this version; "
-                          "leave at most one server.N line"});
-      }
+      const std::string reason = set_member(config, std::string_view(entry.key).substr(7), entry.value);
+      if (!reason.empty()) return fail(Fault{where + entry.key + "=" + entry.value + ": " + reason});
       continue;
     }
     if (entry.key == "secureClientPort" || entry.key.starts_with("ssl.")) {
@@ -210,6 +279,18 @@ Result<bool, Fault> check_config(const Config& config, std::string_view file_nam
     return fail(Fault{where + "minSessionTimeout " + std::to_string(config.min_timeout()) +
                       " is greater than maxSessionTimeout " + std::to_string(config.max_timeout())});
   }
+  const bool some_tls =
+      !config.peer_certificate.empty() || !config.peer_key.empty() || !config.peer_authority.empty();
+  const bool all_tls =
+      !config.peer_certificate.empty() && !config.peer_key.empty() && !config.peer_authority.empty();
+  if (some_tls && !all_tls) {
+    return fail(
+        Fault{where + "coord.peerTls.cert, coord.peerTls.key and coord.peerTls.ca go together: give all three"});
+  }
+  if (!config.members.empty() && std::all_of(config.members.begin(), config.members.end(),
+                                             [](const Member& member) { return member.observer; })) {
+    return fail(Fault{where + "all servers are observers: at least one server line must be a participant"});
+  }
   if (!config.has_client_port && config.socket.empty()) {
     return fail(Fault{where + "nobody could connect: give clientPort or coord.socket"});
   }
@@ -218,8 +299,15 @@ Result<bool, Fault> check_config(const Config& config, std::string_view file_nam
 
 Result<bool, Fault> read_server_id(Config& config) {
   const std::string path = config.data_dir + "/myid";
+  const auto is_self = [&](const Member& member) { return member.sid.value == config.server_id; };
   std::ifstream file(path);
-  if (!file) return true;
+  if (!file) {
+    if (config.members.size() < 2) {
+      if (!config.members.empty()) config.server_id = config.members[0].sid.value;
+      return true;
+    }
+    return fail(Fault{path + ": is missing: with several server lines it must hold the id of this server"});
+  }
   std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   content = trimmed(content);
   unsigned id = 0;
@@ -228,6 +316,9 @@ Result<bool, Fault> read_server_id(Config& config) {
     return fail(Fault{path + ":1: \"" + content + "\" is not a server id: a whole number from 1 to 254"});
   }
   config.server_id = id;
+  if (!config.members.empty() && std::none_of(config.members.begin(), config.members.end(), is_self)) {
+    return fail(Fault{path + ":1: there is no server." + content + " line: correct the file or the configuration"});
+  }
   return true;
 }
 

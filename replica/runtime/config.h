@@ -55,6 +55,7 @@ struct Config {
   std::string peer_certificate;         // coord.peerTls.cert, PEM files
   std::string peer_key;                 // coord.peerTls.key
   std::string peer_authority;           // coord.peerTls.ca
+  std::string peer_address;  // coord.peerAddress: where to listen for them; empty: the own server line's host
 
   std::string socket;                   // coord.socket; empty: none
   std::string socket_group = "coord";   // coord.socketGroup
@@ -65,6 +66,7 @@ struct Config {
   std::uint64_t grow_bytes = 32ULL << 20;       // coord.growSize
   std::uint64_t log_keep_bytes = 64ULL << 20;   // coord.logKeepSize
   std::uint64_t log_keep_entries = 100'000;     // coord.logKeepEntries
+  std::uint64_t log_keep_seconds = 0;           // coord.logKeepTime; 0: size alone decides
   std::uint32_t counter_max = 0xf0000000;       // no key: transactions of an epoch; small only in tests
   std::string log_file;                 // coord.logFile; empty: stderr
   std::string log_level = "info";       // coord.logLevel

@@ -36,6 +36,19 @@ class RunningReplica final : public Replica {
   }
 
   Result<bool, Fault> prepare() {
+    auto ready = open_and_load(false);
+    if (!ready && !alone()) {
+      // What a broken disk lost is to be had from the others. What else may be wrong is so the second time too.
+      log::error("core", "{}; trying what the other members have", ready.error().message);
+      core_.reset();
+      links_.reset();
+      ready = open_and_load(true);
+    }
+    if (!ready) return ready;
+    return listen();
+  }
+
+  Result<bool, Fault> open_and_load(bool salvage) {
     store::LmdbOptions options;
     options.directory = config_.data_dir;
     options.sid = Sid(config_.server_id);
@@ -43,15 +56,15 @@ class RunningReplica final : public Replica {
     options.grow_bytes = config_.grow_bytes;
     options.log_keep_bytes = config_.log_keep_bytes;
     options.log_keep_entries = config_.log_keep_entries;
-    options.salvage = !alone();  // what a broken disk lost is to be had from the others
+    options.log_keep_ms = config_.log_keep_seconds * 1000;
+    options.salvage = salvage;
     auto store = store::open_lmdb(options);
     if (!store) return fail(store.error());
     auto environment = real_environment();
     if (!environment) return fail(environment.error());
     if (auto linked = link((*store)->meta(), environment->incarnation); !linked) return linked;
     core_ = std::make_unique<Core>(config_, *loops_[0], std::move(*store), *links_, std::move(*environment));
-    if (auto loaded = core_->load(); !loaded) return loaded;
-    return listen();
+    return core_->load();
   }
 
   int run() override {
@@ -84,7 +97,7 @@ class RunningReplica final : public Replica {
     for (const Member& member : config_.members) {
       options.members[member.sid] = peers::PeerAddress{member.host, member.port, member.observer};
       if (member.sid != options.self) continue;
-      options.listen_address = member.host;
+      options.listen_address = config_.peer_address.empty() ? member.host : config_.peer_address;
       options.listen_port = member.port;
     }
     options.secret = config_.peer_secret;

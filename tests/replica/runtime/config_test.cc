@@ -51,8 +51,7 @@ TEST(Config, BadValuesNameFileLineAndKey) {
 }
 
 TEST(Config, WhatIsNotSupportedIsRefusedNotIgnored) {
-  for (const char* text : {"server.1=a:2888:3888\nserver.2=b:2888:3888\n", "secureClientPort=2281\n",
-                           "ssl.keyStore.location=/x\n"}) {
+  for (const char* text : {"secureClientPort=2281\n", "ssl.keyStore.location=/x\n"}) {
     const auto result = interpret(text);
     ASSERT_FALSE(result) << text;
     EXPECT_NE(result.error().message.find("not supported by this version"), std::string::npos);
@@ -65,6 +64,61 @@ TEST(Config, UnknownKeysWarnAndOneServerLineIsFine) {
   ASSERT_EQ(result->warnings.size(), 2u);
   EXPECT_EQ(result->warnings[0], "zoo.cfg:1: unknown key colour is ignored");
   EXPECT_EQ(result->warnings[1], "zoo.cfg:3: initLimit has no effect here");
+}
+
+TEST(Config, MembersAreRead) {
+  const auto result = interpret(
+      "server.1=a.example:2888:3888\nserver.2=b:2888:3888:participant;0.0.0.0:2181\nserver.3=[::1]:99:observer\n"
+      "server.254=d:2888\n");
+  ASSERT_TRUE(result) << result.error().message;
+  ASSERT_EQ(result->members.size(), 4u);
+  EXPECT_EQ(result->members[0].host, "a.example");
+  EXPECT_EQ(result->members[0].port, 2888);
+  EXPECT_FALSE(result->members[1].observer);
+  EXPECT_EQ(result->members[2].host, "::1");
+  EXPECT_EQ(result->members[2].port, 99);
+  EXPECT_TRUE(result->members[2].observer);
+  EXPECT_EQ(result->members[3].sid, Sid(254));
+}
+
+TEST(Config, BadMembersAreRefused) {
+  for (const char* line :
+       {"server.0=a:1", "server.255=a:1", "server.x=a:1", "server.2=a", "server.2=:1", "server.2=a:0",
+        "server.2=a:70000", "server.2=a:1:2:leader", "server.2=a:1:2:observer:3", "server.1=b:1", "server.2=z:7:8"}) {
+    const auto result = interpret("server.1=z:7:8\n" + std::string(line) + "\n");
+    ASSERT_FALSE(result) << line;
+    EXPECT_NE(result.error().message.find("zoo.cfg:2: server."), std::string::npos) << result.error().message;
+  }
+}
+
+TEST(Config, WhatMembersNeedTogether) {
+  const std::string base = "dataDir=/x\nclientPort=1\n";
+  const auto why = [&](const std::string& text) {
+    const auto config = interpret(base + text);
+    EXPECT_TRUE(config) << config.error().message;
+    const auto checked = check_config(*config, "zoo.cfg");
+    return checked ? "" : checked.error().message;
+  };
+  EXPECT_NE(why("server.1=a:1:2:observer\n").find("at least one server line"), std::string::npos);
+  EXPECT_NE(why("coord.peerTls.cert=/c\ncoord.peerTls.ca=/a\n").find("give all three"), std::string::npos);
+  EXPECT_EQ(why("server.1=a:1:2\nserver.2=b:1:2\ncoord.peerSecret=s\n"), "");
+}
+
+TEST(Config, ASecretFileIsForItsOwnerAlone) {
+  char pattern[] = "/tmp/coord-config-XXXXXX";
+  const std::string directory = mkdtemp(pattern);
+  const std::string path = directory + "/secret";
+  const auto read = [&] { return interpret("coord.peerSecretFile=" + path + "\n"); };
+  EXPECT_NE(read().error().message.find("No such file"), std::string::npos);
+  std::ofstream(path) << "of one\n";
+  std::filesystem::permissions(path, std::filesystem::perms(0640));
+  EXPECT_NE(read().error().message.find("chmod 600"), std::string::npos);
+  std::filesystem::permissions(path, std::filesystem::perms(0600));
+  ASSERT_TRUE(read());
+  EXPECT_EQ(read()->peer_secret, "of one");
+  std::ofstream(path) << "\n";
+  EXPECT_NE(read().error().message.find("is empty"), std::string::npos);
+  std::filesystem::remove_all(directory);
 }
 
 TEST(Config, DefaultsFollowTheTick) {
@@ -116,6 +170,16 @@ TEST(Config, ServerIdComesFromMyid) {
     ASSERT_FALSE(result) << bad;
     EXPECT_NE(result.error().message.find("/myid:1:"), std::string::npos);
   }
+  std::ofstream(directory + "/myid") << "7\n";
+  config.members = {Member{Sid(7), "a", 1, false}, Member{Sid(8), "b", 1, false}};
+  EXPECT_TRUE(read_server_id(config));
+  config.members[0].sid = Sid(9);
+  EXPECT_NE(read_server_id(config).error().message.find("no server.7 line"), std::string::npos);
+  std::filesystem::remove(directory + "/myid");
+  EXPECT_NE(read_server_id(config).error().message.find("is missing"), std::string::npos);
+  config.members.resize(1);
+  EXPECT_TRUE(read_server_id(config));
+  EXPECT_EQ(config.server_id, 9u) << "the only line says it too";
   std::filesystem::remove_all(directory);
 }
 
