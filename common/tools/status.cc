@@ -1,4 +1,5 @@
-// status: the server's own `srvr` text, asked over the same address, and what our session says.
+// status: what each server says of itself (`srvr`) and of its ensemble (`memb`, a coordd only), asked over the same
+// addresses, and what our session says.
 #include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -130,23 +131,45 @@ void print_session(Context& context) {
 
 }  // namespace
 
+namespace {
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (text.back() != '\n') std::printf("\n");
+}
+
+bool has_line(const std::string& text, std::string_view start) {
+  return text.starts_with(start) || text.find("\n" + std::string(start)) != std::string::npos;
+}
+
+}  // namespace
+
+// The servers first: they answer without a quorum too, which a session needs.
 int status(Context& context) {
-  if (const int failed = context.connect(); failed != kDone) return failed;
   const auto target = client::parse_target(context.server);
-  bool any = false;
+  if (!target) return complain(kUsage, target.error().message);
+  bool any = false, serving = false, trouble = false;
   for (const client::Server& server : target->servers) {
     std::printf("Server: %s\n", name_of(server).c_str());
     const auto text = ask(server, "srvr", context.timeout());
-    if (text) {
-      std::fwrite(text->data(), 1, text->size(), stdout);
-      if (text->back() != '\n') std::printf("\n");
-      any = true;
-    } else {
+    if (!text) {
       std::printf("  not answering: %s\n", text.error().message.c_str());
+      continue;
+    }
+    any = true;
+    print(*text);
+    serving = serving || has_line(*text, "Mode:");
+    const auto ensemble = ask(server, "memb", context.timeout());
+    if (ensemble && ensemble->starts_with("Server:")) {
+      print(ensemble->substr(ensemble->find('\n') + 1));
+      trouble = trouble || has_line(*ensemble, "Trouble:") || has_line(*ensemble, "Alarm:");
     }
   }
+  if (!any) return complain(kNoServer, "no server answers `srvr`");
+  if (!serving) return complain(kNoServer, "no server serves: there is no quorum");
+  if (const int failed = context.connect(); failed != kDone) return failed;
   print_session(context);
-  return any ? kDone : complain(kNoServer, "no server answers `srvr`");
+  return trouble ? complain(kRefused, "something is wrong, see the lines Trouble and Alarm") : kDone;
 }
 
 }  // namespace coord::tools

@@ -28,13 +28,32 @@ std::string version_line() {
 struct Facts {
   std::size_t nodes, watches, ephemerals, data_bytes, sessions;
   Zxid zxid;
+  std::uint64_t digest;
 };
+
+// As ZooKeeper names them.
+const char* mode(const EnsembleStatus& status) {
+  if (status.alone) return "standalone";
+  switch (status.role) {
+    case zab::Role::kLeading:
+      return "leader";
+    case zab::Role::kFollowing:
+      return "follower";
+    case zab::Role::kObserving:
+      return "observer";
+    case zab::Role::kLooking:
+      break;
+  }
+  return "looking";
+}
+
+const char* yes_or_no(bool value) { return value ? "yes" : "no"; }
 
 Facts facts(Core& core) {
   std::shared_lock<TreeLock> lock(core.tree_lock());
   const tree::StateMachine& tree = core.tree();
   return {tree.node_count(),      tree.watch_count(),      tree.ephemeral_count(),
-          tree.data_bytes(),      tree.sessions().size(),  tree.last_applied()};
+          tree.data_bytes(),      tree.sessions().size(),  tree.last_applied(), tree.digest()};
 }
 
 std::string latency_text(const Core::Latency& latency) {
@@ -62,7 +81,7 @@ std::string srvr(Core& core, bool with_clients) {
   text += fmt::format("Latency min/avg/max: {}\n", latency_text(core.latency()));
   text += fmt::format("Received: {}\nSent: {}\n", core.traffic().received.load(), core.traffic().sent.load());
   text += fmt::format("Connections: {}\nOutstanding: {}\n", core.connection_count(), core.outstanding());
-  text += fmt::format("Zxid: 0x{:x}\nMode: standalone\nNode count: {}\n", f.zxid.value, f.nodes);
+  text += fmt::format("Zxid: 0x{:x}\nMode: {}\nNode count: {}\n", f.zxid.value, mode(core.ensemble_status()), f.nodes);
   return text;
 }
 
@@ -82,7 +101,9 @@ std::string mntr(Core& core) {
   getrlimit(RLIMIT_NOFILE, &files);
   const store::Space space = core.store().space();
   const store::Counters writer = core.store().counters();
-  std::string text = fmt::format("zk_version\t{}-coord-{}\nzk_server_state\tstandalone\n", kProtocolVersion, kVersion);
+  const EnsembleStatus status = core.ensemble_status();
+  std::string text =
+      fmt::format("zk_version\t{}-coord-{}\nzk_server_state\t{}\n", kProtocolVersion, kVersion, mode(status));
   const auto line = [&text](const char* key, auto value) { text += fmt::format("zk_{}\t{}\n", key, value); };
   const double average =
       latency.count == 0 ? 0.0 : static_cast<double>(latency.total_us) / 1000.0 / static_cast<double>(latency.count);
@@ -102,6 +123,22 @@ std::string mntr(Core& core) {
   line("local_sessions", 0);
   line("open_file_descriptor_count", open_files());
   line("max_file_descriptor_count", files.rlim_cur);
+  if (status.role == zab::Role::kLeading && !status.alone) {
+    std::size_t learners = 0, followers = 0, synced = 0;
+    for (const EnsembleStatus::Peer& peer : status.peers) {
+      learners += peer.learner ? 1 : 0;
+      followers += peer.learner && !peer.observer ? 1 : 0;
+      synced += peer.serving && !peer.observer ? 1 : 0;
+    }
+    line("learners", learners);
+    line("followers", followers);
+    line("synced_followers", synced);
+    line("synced_observers", status.learners() - synced);
+  }
+  line("last_zxid", fmt::format("0x{:x}", f.zxid.value));
+  line("digest", fmt::format("{:016x}", f.digest));
+  line("coord_epoch", status.epoch);
+  line("coord_alarms", status.alarms.size());
   line("coord_commits", writer.commits);
   line("coord_log_entries", writer.entries);
   line("coord_folded_nodes", writer.folded_nodes);
@@ -110,6 +147,30 @@ std::string mntr(Core& core) {
   line("coord_store_used_bytes", space.used_bytes);
   line("coord_store_grown_bytes", space.grown_bytes);
   line("coord_writes_refused", space.refuse_writes ? 1 : 0);
+  return text;
+}
+
+// Our own word, which a replica answers without a quorum too: how it stands in the ensemble, and what is wrong.
+std::string memb(Core& core) {
+  const EnsembleStatus status = core.ensemble_status();
+  std::string text = fmt::format(
+      "Server: {}\nRole: {}\nLeader: {}\nEpoch: {}\nServing: {}\nAcknowledges: {}\nCluster: {}\n"
+      "Logged: 0x{:x}\nDurable: 0x{:x}\nCommitted: 0x{:x}\nApplied: 0x{:x}\n",
+      status.self.value, mode(status), status.leader.value, status.epoch, yes_or_no(core.serving()),
+      yes_or_no(status.acknowledges), status.cluster_id.empty() ? "none yet" : status.cluster_id,
+      status.last_logged.value, status.last_durable.value, status.last_committed.value, status.last_applied.value);
+  for (const EnsembleStatus::Peer& peer : status.peers) {
+    text += fmt::format("Member {}: {}, {}", peer.sid.value, peer.observer ? "observer" : "participant",
+                        peer.connected ? "connected" : "not connected");
+    if (peer.learner) {
+      text += fmt::format(", {}{}{}, acked 0x{:x}, heard {} ms ago", peer.serving ? "serving" : "synchronizing",
+                          peer.observer || peer.counted ? "" : ", not counted",
+                          peer.refuses_writes ? ", its disk is nearly full" : "", peer.acked.value, peer.silent_ms);
+    }
+    text += "\n";
+    if (!peer.trouble.empty()) text += fmt::format("Trouble: server {}: {}\n", peer.sid.value, peer.trouble);
+  }
+  for (const std::string& alarm : status.alarms) text += "Alarm: " + alarm + "\n";
   return text;
 }
 
@@ -140,12 +201,13 @@ std::string envi() {
 
 bool is_four_letter_word(std::string_view word) {
   static const std::set<std::string_view> words = {"conf", "cons", "crst", "dirs", "dump", "envi",
-                                                   "gtmk", "hash", "isro", "mntr", "ruok", "srst",
+                                                   "gtmk", "hash", "isro", "memb", "mntr", "ruok", "srst",
                                                    "srvr", "stat", "stmk", "wchc", "wchp", "wchs"};
   return words.contains(word);
 }
 
 std::string answer_four_letter_word(Core& core, std::string_view word, bool local) {
+  if (word == "memb") return memb(core);
   const std::set<std::string>& allowed = core.config().four_letter_words;
   if (!local && !allowed.contains("*") && !allowed.contains(std::string(word))) {
     return fmt::format("{} is not executed because it is not in the whitelist.\n", word);
