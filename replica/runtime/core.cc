@@ -351,6 +351,8 @@ void Core::begin_serving() {
   }
   serving_ = true;
   last_table_ms_ = now;
+  last_status_ms_ = now;
+  refresh_status();  // before a client can ask
   table_refused_ = false;
   if (on_serving_) std::exchange(on_serving_, nullptr)();
   if (enrol_early_) enrol(*std::exchange(enrol_early_, std::nullopt));
@@ -414,6 +416,10 @@ void Core::turn_done() {
   if (batch_filled_) send_batch();
   if (!alone_ && !stopping_) links_.flush();
   flush_touched();
+  if (last_status_ms_ == 0) {  // what was told to others just now is not to be denied by the status
+    last_status_ms_ = now_ms();
+    refresh_status();
+  }
 }
 
 void Core::send_batch() {

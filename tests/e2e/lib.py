@@ -270,6 +270,9 @@ class Context:
             replica.start()
         return replica
 
+    def ensemble(self, size=3, **options):
+        return Ensemble(self, size, **options)
+
     def mount(self, replica, start=True, **options):
         mount = Mount(self, replica, **options)
         self.undo.callback(mount.destroy)
@@ -440,6 +443,98 @@ class Replica(Daemon):
         if self.process is not None:
             kill_and_reap(self.process)
             self.no_crash(self.process.returncode)
+
+
+class Ensemble:
+    """Several coordd on loopback, with a shared secret. `replicas[n].number` is the server id, from 1."""
+
+    def __init__(self, context, size=3, config=None, start=True, observers=()):
+        ports = []
+        while len(ports) < size:
+            port = free_port()
+            if port not in ports:
+                ports.append(port)
+        keys = {"server.%d" % (n + 1): "127.0.0.1:%d:1%s" % (port, ":observer" if n + 1 in observers else "")
+                for n, port in enumerate(ports)}
+        keys.update({"coord.peerSecret": "of the tests", "4lw.commands.whitelist": "*", "maxClientCnxns": 0})
+        keys.update(config or {})
+        self.keys = keys
+        self.replicas = [self.member(context, n + 1) for n in range(size)]
+        if start:
+            self.start()
+
+    def member(self, context, number, config=None):
+        replica = context.replica(start=False, config=dict(self.keys, **(config or {})))
+        replica.number = number
+        with open(os.path.join(replica.data_dir, "myid"), "w") as f:
+            f.write("%d\n" % number)
+        return replica
+
+    def start(self):
+        for replica in self.replicas:
+            if not replica.running():
+                replica.start(wait=False)
+        self.wait()
+
+    def wait(self, seconds=30):
+        for replica in self.running():
+            replica.wait_ready(seconds)
+
+    def running(self):
+        return [r for r in self.replicas if r.running()]
+
+    @staticmethod
+    def mode(replica):
+        with contextlib.suppress(OSError):
+            for line in replica.four("srvr", seconds=2).decode().splitlines():
+                if line.startswith("Mode: "):
+                    return line[6:]
+        return ""
+
+    def leader(self, seconds=20, but=None):
+        """The one that leads; `but`: somebody else than this one."""
+        return until(lambda: next((r for r in self.running() if r is not but and self.mode(r) == "leader"), None),
+                     seconds, "a leader")
+
+    def followers(self):
+        leader = self.leader()
+        return [r for r in self.running() if r is not leader]
+
+    def words(self, replica):
+        return dict(line.split("\t", 1) for line in replica.four("mntr").decode().splitlines() if "\t" in line)
+
+    def epoch(self):
+        return int(self.words(self.leader())["zk_coord_epoch"])
+
+    def same_state(self, seconds=30):
+        """Waits until all that run have applied the same: equal zxid and digest."""
+        def same():
+            words = [self.words(r) for r in self.running()]
+            seen = {(w.get("zk_last_zxid"), w.get("zk_digest")) for w in words}
+            return len(seen) == 1 and None not in next(iter(seen))
+        until(same, seconds, "all replicas have the same zxid and digest")
+
+    @property
+    def source(self):
+        return ",".join(r.address for r in self.replicas)
+
+    def any(self):
+        """Stands for a replica in zk.Raw: each connection goes to one of them by chance."""
+        return AnyOf(self.replicas)
+
+
+class AnyOf:
+    def __init__(self, replicas):
+        self.replicas, self.chosen = replicas, replicas[0]
+
+    @property
+    def host(self):
+        self.chosen = random.choice(self.replicas)
+        return self.chosen.host
+
+    @property
+    def port(self):
+        return self.chosen.port
 
 
 class Mount(Daemon):

@@ -1,0 +1,348 @@
+"""Issue 3: three replicas as one, by real processes: what must hold when some of them die, hang, or are wrong."""
+
+import os
+import random
+import shutil
+import signal
+import time
+
+import history
+import zk
+from lib import Failure, check, count, equal, program, run, until
+
+DEADLINE_ALL = 180
+
+
+def sync_get(replica, path):
+    c = zk.Raw(replica)
+    c.ok(zk.SYNC, zk.ustr(path))
+    data = c.get(path)[0]
+    c.close()
+    return data
+
+
+def test_the_example_of_the_field(t):
+    from kazoo.client import KazooClient
+    e = t.ensemble()
+    client = KazooClient(hosts=e.source, timeout=10.0)
+    client.start(timeout=15)
+    t.undo.callback(client.close)
+    t.undo.callback(client.stop)
+    seen = []
+    client.create("/mylock", b"a")
+    client.DataWatch("/mylock")(lambda data, stat: seen.append(data))
+    client.set("/mylock", b"b")
+    until(lambda: b"b" in seen, 10, "the watch is called")
+    for replica in e.replicas:
+        equal(sync_get(replica, "/mylock"), b"b", "at replica %d" % replica.number)
+    client.delete("/mylock")
+    until(lambda: None in seen, 10, "the watch is called for the deletion")
+
+
+def test_written_anywhere_read_everywhere(t):
+    e = t.ensemble()
+    for n, writer in enumerate(e.replicas):
+        c = zk.Raw(writer)
+        c.create("/n%d" % n, b"v%d" % n)
+        equal(c.get("/n%d" % n)[0], b"v%d" % n, "read of one's own write")
+        c.close()
+        for reader in e.replicas:
+            equal(sync_get(reader, "/n%d" % n), b"v%d" % n, "sync and read")
+    e.same_state()
+
+
+def test_watch_at_a_follower_fires_for_a_write_at_another(t):
+    e = t.ensemble()
+    one, other = e.followers()[:2]
+    a, b = zk.Raw(one), zk.Raw(other)
+    a.create("/w", b"1")
+    b.ok(zk.SYNC, zk.ustr("/w"))
+    b.get("/w", watch=True)
+    a.set("/w", b"2")
+    event = b.event()
+    equal((event.type, event.path), (zk.CHANGED, "/w"), "event")
+
+
+def test_leader_killed_under_load(t):
+    e = t.ensemble()
+    writers = history.prepare(e.any())
+    for w in writers:
+        w.start()
+    dice = random.Random(3)
+    for kill in range(count(5, 100)):
+        goal = sum(w.acked_set for w in writers) + dice.randrange(20, 200)
+        until(lambda: sum(w.acked_set for w in writers) >= goal or any(w.error for w in writers), 30,
+              "progress before kill %d" % kill)
+        victim = e.leader()
+        victim.kill9()
+        e.leader(but=victim)
+        goal = sum(w.acked_set for w in writers) + 10
+        until(lambda: sum(w.acked_set for w in writers) >= goal or any(w.error for w in writers), 20,
+              "writes go on without replica %d" % victim.number)
+        victim.restart()
+    settle(e, writers)
+
+
+def test_all_killed_at_once_under_load(t):
+    e = t.ensemble()
+    writers = history.prepare(e.any())
+    for w in writers:
+        w.start()
+    dice = random.Random(4)
+    for kill in range(count(10, 200)):
+        goal = sum(w.acked_set for w in writers) + dice.randrange(20, 200)
+        until(lambda: sum(w.acked_set for w in writers) >= goal or any(w.error for w in writers), 30,
+              "progress before kill %d" % kill)
+        for replica in e.replicas:
+            replica.process.kill()
+        for replica in e.replicas:
+            replica.process.wait(20)
+        e.start()
+        modes = sorted(e.mode(r) for r in e.replicas)
+        equal(modes.count("leader"), 1, "leaders among %r" % modes)
+    settle(e, writers)
+
+
+def settle(e, writers):
+    for w in writers:
+        w.ended.set()
+    for w in writers:
+        w.join(30)
+        check(not w.is_alive(), "client %d hangs" % w.number)
+    e.wait()
+    e.same_state()
+    for replica in e.replicas:
+        history.judge(replica, writers, settled=True)
+
+
+def test_hung_leader_is_replaced_and_comes_back_as_a_follower(t):
+    e = t.ensemble()
+    old = e.leader()
+    rest = [r for r in e.replicas if r is not old]
+    c = zk.Raw(rest[0])
+    c.create("/before", b"")
+    os.kill(old.pid, signal.SIGSTOP)
+    try:
+        new = e_leader_among(e, rest)
+        until(lambda: write(new, "/during"), 10, "writes go on")
+    finally:
+        os.kill(old.pid, signal.SIGCONT)
+    until(lambda: e.mode(old) == "follower", 20, "the old leader follows")
+    equal(sync_get(old, "/during"), b"x", "what it missed")
+    e.same_state()
+
+
+def e_leader_among(e, replicas):
+    return until(lambda: next((r for r in replicas if e.mode(r) == "leader"), None), 10, "another leader")
+
+
+def write(replica, path):
+    try:
+        c = zk.Raw(replica)
+        got = c.call(zk.CREATE, zk.create_body(path, b"x"))
+        c.close_socket()
+        return got.err in (zk.OK, zk.NODE_EXISTS)
+    except (OSError, Failure):
+        return False
+
+
+def test_follower_that_missed_a_little_comes_back_by_entries(t):
+    e = t.ensemble()
+    away = e.followers()[0]
+    c = zk.Raw(e.leader())
+    c.create("/d", b"")
+    away.kill9()
+    for n in range(200):
+        c.set("/d", b"%d" % n)
+    away.restart()
+    equal(sync_get(away, "/d"), b"199", "what it missed")
+    check("snapshot" not in away.log_text(), "no snapshot was needed", away.log_text()[-1500:])
+    e.same_state()
+
+
+def test_follower_that_missed_more_than_the_log_gets_a_snapshot(t):
+    e = t.ensemble(config={"coord.logKeepEntries": 1000})
+    away = e.followers()[0]
+    c = zk.Raw(e.leader(), seconds=30)
+    c.create("/d", b"")
+    away.kill9()
+    for n in range(60):  # more than a leader keeps in memory, 16 MiB
+        c.multi([(zk.CREATE, zk.create_body("/d/%d-%d" % (n, i), b"x" * 4096)) for i in range(100)])
+        for i in range(60):
+            c.post(zk.SET, zk.ustr("/d") + zk.buf(b"%d" % i) + zk.i32(-1))
+        for i in range(60):
+            c.reply()
+    away.restart()
+    equal(len(zk.Raw(away, seconds=30).children("/d")), 6000, "children after the snapshot")
+    check("snapshot" in away.log_text(), "its log speaks of a snapshot", away.log_text()[-1500:])
+    e.same_state()
+    away.kill9()
+    away.restart()
+    e.same_state()
+
+
+def test_session_moves_and_its_old_connection_is_closed(t):
+    e = t.ensemble()
+    one, other = e.followers()[:2]
+    old = zk.Raw(one)
+    old.create("/mine", b"", flags=zk.EPHEMERAL)
+    new = zk.Raw(other, connect=False)
+    new.connected = new.handshake(session=old.session, password=old.password, last_zxid=old.zxid)
+    equal(new.session, old.session, "the session goes on")
+    check(old.closed(), "the old connection is closed")
+    equal(new.stat("/mine").ephemeral_owner, old.session, "its ephemeral")
+    new.set("/mine", b"still")
+    new.close()
+    until(lambda: zk.Raw(one).stat("/mine") is None, 10, "closed everywhere")
+
+
+def test_password_is_the_same_at_every_replica(t):
+    e = t.ensemble()
+    c = zk.Raw(e.replicas[0])
+    for replica in e.replicas:
+        wrong = zk.Raw(replica, connect=False)
+        equal(wrong.handshake(session=c.session, password=b"\1" * 16).session, 0, "a wrong password")
+
+
+def test_ephemeral_of_a_lost_client_goes_after_its_timeout_and_not_before(t):
+    e = t.ensemble(config={"tickTime": 500})
+    c = zk.Raw(e.followers()[0], timeout=3000)
+    timeout = c.connected.timeout / 1000
+    c.create("/gone", b"", flags=zk.EPHEMERAL)
+    last = time.monotonic()
+    watcher = zk.Raw(e.leader(), timeout=10000, seconds=15)
+    watcher.stat("/gone", watch=True)
+    c.close_socket()
+    watcher.event()
+    took = time.monotonic() - last
+    check(took >= timeout - 0.01, "not earlier than the timeout of %.1f s" % timeout, took)
+    check(took <= timeout + 2 * 0.5 + 0.5, "within timeout + 2 ticks", took)  # half a second for a loaded machine
+    for replica in e.replicas:
+        until(lambda r=replica: zk.Raw(r).stat("/gone") is None, 5, "gone at replica %d" % replica.number)
+
+
+def test_session_survives_a_change_of_leader(t):
+    e = t.ensemble(config={"tickTime": 500})
+    victim = e.leader()
+    follower = e.followers()[0]
+    c = zk.Raw(follower, timeout=4000)
+    c.create("/kept", b"", flags=zk.EPHEMERAL)
+    victim.kill9()
+    new = e.leader(but=victim)
+
+    def back():
+        again = zk.Raw(new, connect=False)
+        try:
+            again.connected = again.handshake(session=c.session, password=c.password, last_zxid=c.zxid)
+        except (OSError, Failure):
+            return None
+        return again if again.connected and again.session else None
+    again = until(back, 4, "the session goes on at another replica")
+    equal(again.stat("/kept").ephemeral_owner, c.session, "its ephemeral is still there")
+
+
+def test_flapping_member_disturbs_nobody(t):
+    e = t.ensemble()
+    epoch = e.epoch()
+    flapping = e.followers()[0]
+    end = time.monotonic() + count(20, 3600)
+    c = zk.Raw(e.leader())
+    c.create("/f", b"")
+    n = 0
+    while time.monotonic() < end:
+        if n % 2:
+            flapping.kill9()
+            flapping.start(wait=False)
+        else:
+            os.kill(flapping.pid, signal.SIGSTOP)
+            time.sleep(0.9)  # the length of its silence
+            os.kill(flapping.pid, signal.SIGCONT)
+        c.set("/f", b"%d" % n)
+        n += 1
+    equal(e.epoch(), epoch, "the leader's epoch after %d times" % n)
+    e.wait()
+    e.same_state()
+
+
+def ctl_status(e):
+    return run(program("coordctl"), "--server", e.source, "status", ok=False)
+
+
+def test_lost_disk_is_noticed_and_does_not_count(t):
+    e = t.ensemble()
+    c = zk.Raw(e.leader())
+    c.create("/x", b"1")
+    lost = e.followers()[0]
+    e.same_state()
+    lost.kill9()
+    shutil.rmtree(lost.data_dir)
+    os.makedirs(lost.data_dir)
+    with open(os.path.join(lost.data_dir, "myid"), "w") as f:
+        f.write("%d\n" % lost.number)
+    lost.restart()
+    equal(sync_get(lost, "/x"), b"1", "it serves what the others have")
+    done = ctl_status(e)
+    check(done.returncode != 0 and "lost its disk" in done.out, "status says so", done.out[-2500:])
+    c.set("/x", b"2")
+    # It does not count: with one of the two others away there is no quorum.
+    other = next(r for r in e.followers() if r is not lost)
+    os.kill(other.pid, signal.SIGSTOP)
+    try:
+        until(lambda: e.mode(lost) == "" and not any(e.mode(r) for r in e.running() if r is not other), 15,
+              "no quorum without the one that counts")
+    finally:
+        os.kill(other.pid, signal.SIGCONT)
+    e.wait()
+    equal(sync_get(e.leader(), "/x"), b"2", "nothing was lost")
+
+
+def test_bad_members_are_told_and_the_rest_goes_on(t):
+    e = t.ensemble(start=False)
+    good = e.replicas[:2]
+    for replica in good:
+        replica.start(wait=False)
+    for replica in good:
+        replica.wait_ready()
+    c = zk.Raw(good[0])
+    c.create("/fine", b"")
+    foreign = t.ensemble()  # a cluster of its own
+    foreign.same_state()
+    data = foreign.replicas[2].data_dir
+    foreign.replicas[2].terminate()
+    cases = [
+        ("wrong secret", {"coord.peerSecret": "another"}, "secret"),
+        ("member list", {"server.4": "127.0.0.1:1:2"}, "member"),
+        ("another cluster", {"dataDir": data}, "cluster"),
+    ]
+    for what, config, word in cases:
+        bad = e.member(t, 3, config)
+        bad.start(wait=False)
+        until(lambda b=bad, w=word: any(w in line for line in b.log_text().splitlines() if "peers" in line), 15,
+              "%s: a line in its log" % what)
+        until(lambda b=bad, w=word: any(w in line for line in b.four("memb").decode().splitlines()
+                                        if line.startswith(("Trouble", "Alarm"))), 10, what + ": its status tells")
+        c.set("/fine", what.encode())
+        equal(e.mode(bad), "", "it does not serve")
+        bad.kill9()
+    third = e.replicas[2].start()
+    equal(sync_get(third, "/fine"), cases[-1][0].encode(), "the right third member joins")
+    e.same_state()
+
+
+def test_two_servers_of_one_id(t):
+    e = t.ensemble()
+    c = zk.Raw(e.leader())
+    c.create("/fine", b"")
+    follower = e.followers()[0]
+    epoch = e.epoch()
+    twin = e.member(t, follower.number, {"coord.peerAddress": "127.0.0.2"})
+    twin.start(wait=False)
+
+    def told():
+        lines = twin.four("memb").decode().splitlines()
+        return [line for line in lines if line.startswith(("Trouble", "Alarm"))]
+    until(told, 15, "the twin's status tells")
+    c.set("/fine", b"still")
+    equal(sync_get(follower, "/fine"), b"still", "the true one goes on")
+    equal(e.epoch(), epoch, "no change of leader")
+    equal(e.mode(twin), "", "the twin does not serve")
