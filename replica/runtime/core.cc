@@ -198,7 +198,7 @@ void Core::start(std::function<void()> on_serving) {
   look_at_disk();
   next_session_ = (static_cast<std::uint64_t>(config_.server_id) << 56) |
                   ((static_cast<std::uint64_t>(executor_.wall_ms()) << 24) >> 8);
-  last_tick_ms_ = last_reap_ms_ = last_table_ms_ = now_ms();
+  last_tick_ms_ = last_reap_ms_ = last_table_ms_ = linked_ms_ = now_ms();
   executor_.every(alone_ ? kTickAlone : kTick, [this] { tick(); });
   links_.start(*this);
   step(zab::Start{now_ms()});

@@ -232,6 +232,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   void enrol(const zab::Enrol& enrol);
   void alarm(const std::string& text);
   void refresh_status();
+  std::string isolation();  // what to say when nobody is connected; empty: somebody is, or was just now
 
   // --- core_snapshot.cc
   void send_snapshot(zab::LinkId link);
@@ -338,6 +339,8 @@ class Core final : private tree::Sink, private peers::LinksUser {
   std::int64_t last_reap_ms_ = 0;
   std::int64_t last_disk_ms_ = 0;
   std::int64_t last_status_ms_ = 0;
+  std::int64_t linked_ms_ = 0;  // there was a link then
+  bool isolation_told_ = false;
   std::uint64_t next_session_ = 0;
   std::map<SessionId, Attached> attached_;
   std::vector<SessionId> ended_;           // by the transaction being applied

@@ -14,6 +14,7 @@ using wire::Op;
 
 constexpr std::size_t kAlarmsKept = 16;
 constexpr std::size_t kEarlyMax = 100'000;
+constexpr std::int64_t kIsolatedMs = 5000;
 
 }  // namespace
 
@@ -286,8 +287,27 @@ void Core::refresh_status() {
   }
   for (const auto& [sid, peer] : peers) now.peers.push_back(peer);
   now.alarms.insert(now.alarms.end(), alarms_.begin(), alarms_.end());
+  if (const std::string text = isolation(); !text.empty()) now.alarms.push_back(text);
   const std::lock_guard lock(status_mutex_);
   status_ = std::move(now);
+}
+
+// Nobody refused anybody: a server whose id another process has taken sees just this.
+std::string Core::isolation() {
+  const std::int64_t now = now_ms();
+  if (alone_ || !known_links_.empty()) {
+    linked_ms_ = now;
+    isolation_told_ = false;
+    return "";
+  }
+  if (now - linked_ms_ < kIsolatedMs) return "";
+  const std::string text = fmt::format(
+      "no other member is connected to this server: are they up, do their server lines have the address of this one, "
+      "does another process run as server {}?",
+      self_.value);
+  if (!isolation_told_) log::error("peers", "{}", text);
+  isolation_told_ = true;
+  return text;
 }
 
 EnsembleStatus Core::ensemble_status() const {
