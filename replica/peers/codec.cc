@@ -197,8 +197,8 @@ static_assert(tag_of<Notification>() == Tag::kNotification && tag_of<FollowerInf
               tag_of<SyncFrom>() == Tag::kSyncFrom && tag_of<SnapshotBegin>() == Tag::kSnapshotBegin &&
               tag_of<SnapshotChunk>() == Tag::kSnapshotChunk && tag_of<SnapshotEnd>() == Tag::kSnapshotEnd &&
               tag_of<Proposal>() == Tag::kProposal && tag_of<NewLeader>() == Tag::kNewLeader &&
-              tag_of<UpToDate>() == Tag::kUpToDate && tag_of<Commit>() == Tag::kCommit && tag_of<Ping>() == Tag::kPing &&
-              tag_of<Passed>() == Tag::kPassed && tag_of<Bye>() == Tag::kBye);
+              tag_of<UpToDate>() == Tag::kUpToDate && tag_of<Commit>() == Tag::kCommit &&
+              tag_of<Ping>() == Tag::kPing && tag_of<Passed>() == Tag::kPassed && tag_of<Bye>() == Tag::kBye);
 static_assert(std::variant_size_v<Message> == static_cast<std::size_t>(Tag::kBye));
 
 template <class Out>

@@ -1,9 +1,9 @@
 // The messages of replicas (zab/message.h) as bytes: one tag byte, then the fields in their order, in jute's primitive
 // encoding (common/wire/codec.h). Pure.
 //
-// What arrives may come from anybody who has the secret, or from a broken peer: decode never reads past its input, never
-// allocates more than a small multiple of what the input holds, and takes nothing but what encode makes (booleans are 0
-// or 1, no byte is left over, a log's shape is well formed, an entry has a payload), so that
+// What arrives may come from anybody who has the secret, or from a broken peer: decode never reads past its input,
+// never allocates more than a small multiple of what the input holds, and takes nothing but what encode makes (booleans
+// are 0 or 1, no byte is left over, a log's shape is well formed, an entry has a payload), so that
 // encode(*decode(bytes)) == bytes.
 #pragma once
 

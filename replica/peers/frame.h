@@ -53,7 +53,8 @@ class FrameReader {
   void set_payload_max(std::size_t payload_max) { payload_max_ = payload_max; }
 
   // Where to put bytes that arrive: at least `least`, and what an incomplete frame still needs (but never more than
-  // kGrowthMax beyond what has arrived). Then wrote() says how many there are. Views given by next() end with the next next() or room().
+  // kGrowthMax beyond what has arrived). Then wrote() says how many there are. Views given by next() end with the next
+  // next() or room().
   struct Room {
     char* data;
     std::size_t size;

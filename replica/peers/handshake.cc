@@ -262,7 +262,8 @@ Handshake::Progress Handshake::take_verdict(std::string_view bytes, FrameWriter&
   const auto code = static_cast<std::uint8_t>(bytes.front());
   if (code != 0) {  // at any step
     refused_by_peer_ = true;
-    judgement_.refusal = code < static_cast<std::uint8_t>(Refusal::kOther) ? static_cast<Refusal>(code) : Refusal::kOther;
+    judgement_.refusal =
+        code < static_cast<std::uint8_t>(Refusal::kOther) ? static_cast<Refusal>(code) : Refusal::kOther;
     judgement_.text = printable(bytes.substr(1));
     return Progress::kRefused;
   }

@@ -9,7 +9,8 @@
 //   Verdict          ->
 //
 // Nothing in a Hello is believed, and nothing judged but its version, before the Proof. Each side judges for itself; a
-// refusal goes to the other side as text, so that both can log it. Before the proofs that text is unproven, and says so.
+// refusal goes to the other side as text, so that both can log it. Before the proofs that text is unproven, and says
+// so.
 //
 // Without a secret the proofs are made with the empty key: they prove that the hellos arrived unchanged, no more.
 #pragma once
@@ -119,8 +120,8 @@ class Handshake {
   zab::Channel channel() const { return own_.channel; }  // accepting: once a Hello has come
   // Appends what opens the conversation, if that is this side's part.
   void start(FrameWriter& writer, std::string& out);
-  // Takes what has arrived and appends what is to be sent, also with kRefused. kDone: what is left in the reader belongs
-  // to the link; both have their keys.
+  // Takes what has arrived and appends what is to be sent, also with kRefused. kDone: what is left in the reader
+  // belongs to the link; both have their keys.
   Progress advance(FrameReader& reader, FrameWriter& writer, std::string& out);
 
   // Filled once a Hello has come; claimed until proven().

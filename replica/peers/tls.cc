@@ -27,7 +27,8 @@ Result<std::unique_ptr<ssl::context>, Fault> make_tls(const TlsFiles& files) {
   SSL_CTX_set_session_cache_mode(context->native_handle(), SSL_SESS_CACHE_OFF);
   // A key with a password must not stop the start with a question on the terminal.
   context->set_password_callback([](std::size_t, ssl::context::password_purpose) { return std::string(); }, error);
-  if (context->use_certificate_chain_file(files.certificate, error)) return bad("coord.peerTls.cert", files.certificate);
+  if (context->use_certificate_chain_file(files.certificate, error))
+    return bad("coord.peerTls.cert", files.certificate);
   if (context->use_private_key_file(files.key, ssl::context::pem, error)) return bad("coord.peerTls.key", files.key);
   if (SSL_CTX_check_private_key(context->native_handle()) != 1) {
     return fail(Fault{"coord.peerTls.key: the key in " + files.key + " is not that of the certificate in " +

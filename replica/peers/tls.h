@@ -1,5 +1,6 @@
-// TLS between replicas: both sides show a certificate and check that the other's is signed by the given authority; which
-// names are in it does not matter (a member is who the authority signed). Only for the .cc files of this folder: Asio.
+// TLS between replicas: both sides show a certificate and check that the other's is signed by the given authority;
+// which names are in it does not matter (a member is who the authority signed). Only for the .cc files of this folder:
+// Asio.
 #pragma once
 
 #include <boost/asio/ssl/context.hpp>

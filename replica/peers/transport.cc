@@ -366,7 +366,8 @@ void Impl::refused(const ConnectionPtr& connection) {
   } else {
     const bool ours = peer && (identity_.members.contains(peer->sid));
     const std::string who = peer ? "server " + std::to_string(peer->sid.value) + " at " : "a replica at ";
-    trouble(ours ? peer->sid : Sid(0), cause, "refused " + who + host_of(connection->address()) + ": " + judgement.text);
+    trouble(ours ? peer->sid : Sid(0), cause,
+            "refused " + who + host_of(connection->address()) + ": " + judgement.text);
   }
 }
 

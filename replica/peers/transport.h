@@ -1,16 +1,16 @@
 // The real links (links.h): one TCP port per server, two connections per pair of servers (election, learner), each with
-// a handshake (handshake.h) before anything of the other side is believed, then frames (frame.h) with messages (codec.h).
-// Asio stays behind the implementation.
+// a handshake (handshake.h) before anything of the other side is believed, then frames (frame.h) with messages
+// (codec.h). Asio stays behind the implementation.
 //
-// WHO IS BELIEVED. With TLS: who has a certificate of the given authority, whatever name is in it. Else with a secret: who
-// proves to know it, and every frame carries a MAC, so that nobody in between can inject, reorder or replay. With both:
-// who has both. With neither: everybody who can connect; one warning at start says so. Before that an accepted
+// WHO IS BELIEVED. With TLS: who has a certificate of the given authority, whatever name is in it. Else with a secret:
+// who proves to know it, and every frame carries a MAC, so that nobody in between can inject, reorder or replay. With
+// both: who has both. With neither: everybody who can connect; one warning at start says so. Before that an accepted
 // connection costs bounded memory for a bounded time and changes nothing.
 //
-// WHO DIALS. Election links: a voter those voters with a smaller id; an observer all voters. Names are resolved anew for
-// each attempt, all their addresses tried; attempts back off from 50 ms to 2 s, with jitter. Learner links: once per
-// dial_learner, by whoever wants to follow. A second connection of one peer and channel, from the same data directory,
-// replaces the first (link_down, then link_up): the first is half open, or of a process that has ended.
+// WHO DIALS. Election links: a voter those voters with a smaller id; an observer all voters. Names are resolved anew
+// for each attempt, all their addresses tried; attempts back off from 50 ms to 2 s, with jitter. Learner links: once
+// per dial_learner, by whoever wants to follow. A second connection of one peer and channel, from the same data
+// directory, replaces the first (link_down, then link_up): the first is half open, or of a process that has ended.
 //
 // Threading: everything on the loop's thread, the destructor included, or with the loop not running. Nothing is called
 // back after stop().

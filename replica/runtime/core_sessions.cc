@@ -333,7 +333,8 @@ void Core::send_table(std::int64_t now, bool timely) {
     table.touches.push_back(
         forward::Touch{session, attached.generation, std::max<std::int64_t>(0, now - heard), true});
   }
-  const bool news = answers || !table.touches.empty() || !table.digests.empty() || table.refuse_writes != table_refused_;
+  const bool news =
+      answers || !table.touches.empty() || !table.digests.empty() || table.refuse_writes != table_refused_;
   if (!news) return;
   table_refused_ = table.refuse_writes;
   pass(link, table);

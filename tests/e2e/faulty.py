@@ -65,7 +65,8 @@ class Client(threading.Thread):
             return None
         change = "moved" if self.session else "opened"
         self.session, self.password = got.session, got.password
-        self.journal.session(self.number, self.session, change, replica=replica.number, timeout_ns=got.timeout * 1_000_000)
+        self.journal.session(self.number, self.session, change, replica=replica.number,
+                             timeout_ns=got.timeout * 1_000_000)
         return conn
 
     def unique(self):

@@ -111,7 +111,9 @@ void finish(Worker& worker, Summary& summary) {
   std::string what = "the process ended";
   if (WIFSIGNALED(status)) {
     const int signal = WTERMSIG(status);
-    what = signal == SIGABRT ? "a check failed (see above)" : signal == SIGALRM ? "hangs" : "signal " + std::to_string(signal);
+    what = signal == SIGABRT   ? "a check failed (see above)"
+           : signal == SIGALRM ? "hangs"
+                               : "signal " + std::to_string(signal);
   }
   summary.failures.push_back({worker.running, what});
   worker.running = 0;

@@ -57,7 +57,9 @@ std::string describe(const zab::Message& message) {
           [](const zab::SnapshotBegin& m) { return "SNAPSHOT " + to_string(m.zxid); },
           [](const zab::SnapshotChunk&) { return std::string("SNAPSHOT CHUNK"); },
           [](const zab::SnapshotEnd&) { return std::string("SNAPSHOT END"); },
-          [](const zab::Proposal& m) { return "PROPOSAL " + range(m.entries) + " committed " + to_string(m.committed); },
+          [](const zab::Proposal& m) {
+            return "PROPOSAL " + range(m.entries) + " committed " + to_string(m.committed);
+          },
           [](const zab::NewLeader& m) { return "NEWLEADER " + number(m.epoch) + " last " + to_string(m.last); },
           [](const zab::UpToDate& m) { return "UPTODATE " + to_string(m.committed); },
           [](const zab::Commit& m) { return "COMMIT " + to_string(m.up_to); },
@@ -69,34 +71,35 @@ std::string describe(const zab::Message& message) {
 
 std::string describe(const zab::Action& action) {
   return std::visit(
-      Overloaded{
-          [](const zab::Persist& a) {
-            return "persist " + number(a.id) + (a.install_snapshot ? " snapshot" : "") +
-                   (a.truncate_after ? " truncate " + to_string(*a.truncate_after) : "") + " append " + range(a.append) +
-                   (a.accepted_epoch ? " accepted " + number(*a.accepted_epoch) : "") +
-                   (a.current_epoch ? " current " + number(*a.current_epoch) : "") + (a.repaired ? " repaired" : "");
-          },
-          [](const zab::Deliver& a) { return "deliver " + to_string(a.up_to); },
-          [](const zab::Discard& a) { return "discard after " + to_string(a.after); },
-          [](const zab::Appended& a) { return "appended " + range(a.entries); },
-          [](const zab::Reload& a) { return "reload " + to_string(a.zxid); },
-          [](const zab::PhaseChanged& a) {
-            return "phase " + name_of(a.role, a.phase) + " epoch " + number(a.epoch) + " leader " + number(a.leader.value);
-          },
-          [](const zab::Send& a) { return "send on " + number(a.link.value) + " " + describe(a.message); },
-          [](const zab::DialLearner& a) { return "dial " + number(a.leader.value); },
-          [](const zab::CloseLink& a) { return "close " + number(a.link.value) + ": " + a.reason; },
-          [](const zab::ReadLog& a) { return "read log " + to_string(a.after) + " .. " + to_string(a.up_to); },
-          [](const zab::SendSnapshot& a) { return "send snapshot on " + number(a.link.value); },
-          [](const zab::ReceiveSnapshot& a) { return "receive snapshot on " + number(a.link.value); },
-          [](const zab::DropSnapshot&) { return std::string("drop snapshot"); },
-          [](const zab::PassedUp& a) { return "passed up from " + number(a.from.value); },
-          [](const zab::LearnerChanged& a) {
-            return "learner " + number(a.sid.value) + (a.serving ? " serves" : " does not serve");
-          },
-          [](const zab::LeadershipConfirmed& a) { return "leadership confirmed " + number(a.number); },
-          [](const zab::Enrol& a) { return "enrol " + number(a.directories.size()); },
-          [](const zab::Alarm& a) { return "ALARM " + a.text; }},
+      Overloaded{[](const zab::Persist& a) {
+                   return "persist " + number(a.id) + (a.install_snapshot ? " snapshot" : "") +
+                          (a.truncate_after ? " truncate " + to_string(*a.truncate_after) : "") + " append " +
+                          range(a.append) + (a.accepted_epoch ? " accepted " + number(*a.accepted_epoch) : "") +
+                          (a.current_epoch ? " current " + number(*a.current_epoch) : "") +
+                          (a.repaired ? " repaired" : "");
+                 },
+                 [](const zab::Deliver& a) { return "deliver " + to_string(a.up_to); },
+                 [](const zab::Discard& a) { return "discard after " + to_string(a.after); },
+                 [](const zab::Appended& a) { return "appended " + range(a.entries); },
+                 [](const zab::Reload& a) { return "reload " + to_string(a.zxid); },
+                 [](const zab::PhaseChanged& a) {
+                   return "phase " + name_of(a.role, a.phase) + " epoch " + number(a.epoch) + " leader " +
+                          number(a.leader.value);
+                 },
+                 [](const zab::Send& a) { return "send on " + number(a.link.value) + " " + describe(a.message); },
+                 [](const zab::DialLearner& a) { return "dial " + number(a.leader.value); },
+                 [](const zab::CloseLink& a) { return "close " + number(a.link.value) + ": " + a.reason; },
+                 [](const zab::ReadLog& a) { return "read log " + to_string(a.after) + " .. " + to_string(a.up_to); },
+                 [](const zab::SendSnapshot& a) { return "send snapshot on " + number(a.link.value); },
+                 [](const zab::ReceiveSnapshot& a) { return "receive snapshot on " + number(a.link.value); },
+                 [](const zab::DropSnapshot&) { return std::string("drop snapshot"); },
+                 [](const zab::PassedUp& a) { return "passed up from " + number(a.from.value); },
+                 [](const zab::LearnerChanged& a) {
+                   return "learner " + number(a.sid.value) + (a.serving ? " serves" : " does not serve");
+                 },
+                 [](const zab::LeadershipConfirmed& a) { return "leadership confirmed " + number(a.number); },
+                 [](const zab::Enrol& a) { return "enrol " + number(a.directories.size()); },
+                 [](const zab::Alarm& a) { return "ALARM " + a.text; }},
       action);
 }
 
@@ -107,7 +110,8 @@ std::uint64_t key_of(const zab::Message& message) {
   }
   if (const auto* ack = std::get_if<zab::Ack>(&message)) return mix(kind, ack->up_to.value);
   if (const auto* commit = std::get_if<zab::Commit>(&message)) return mix(kind, commit->up_to.value);
-  if (const auto* vote = std::get_if<zab::Notification>(&message)) return mix(mix(kind, vote->round), vote->vote.leader.value);
+  if (const auto* vote = std::get_if<zab::Notification>(&message))
+    return mix(mix(kind, vote->round), vote->vote.leader.value);
   return kind;
 }
 

@@ -36,7 +36,8 @@ void run(Scheduler& scheduler) {
 }
 
 // How many of ten batches, each of 5 entries, survive a death at `stage` of the last one.
-std::size_t survivors(Mutant mutant, int stage, std::uint64_t seed, bool power_cut, std::uint64_t& told, bool& damaged) {
+std::size_t survivors(Mutant mutant, int stage, std::uint64_t seed, bool power_cut, std::uint64_t& told,
+                      bool& damaged) {
   Scheduler scheduler;
   Random random(seed);
   Disk disk(scheduler, random, mutant, "d");

@@ -27,7 +27,8 @@ void Ghost::violate(int number, Sid at, const std::string& text) const {
 
 void Ghost::proposed(Sid leader, std::uint32_t epoch, const zab::LogEntry& entry, const Tree& applied) {
   const auto [owner, first] = broadcasters_.try_emplace(epoch, leader);
-  if (owner->second != leader) violate(8, leader, "proposes in the epoch of server " + std::to_string(owner->second.value));
+  if (owner->second != leader)
+    violate(8, leader, "proposes in the epoch of server " + std::to_string(owner->second.value));
   const auto made = established_.find(epoch);
   if (made == established_.end() || made->second.leader != leader) violate(8, leader, "proposes without an office");
   if (!made->second.has_proposed) {
@@ -53,7 +54,8 @@ void Ghost::appended(Sid at, const zab::LogEntry& entry, Zxid behind) {
 void Ghost::delivered(Sid at, std::uint64_t index, const zab::LogEntry& entry) {
   const auto known = broadcast_.find(entry.zxid);
   if (known == broadcast_.end()) violate(1, at, "applies what nobody proposed: " + to_string(entry.zxid));
-  if (known->second.payload != digest(*entry.payload)) violate(1, at, "applies another payload at " + to_string(entry.zxid));
+  if (known->second.payload != digest(*entry.payload))
+    violate(1, at, "applies another payload at " + to_string(entry.zxid));
   if (index < history_.size()) {
     if (history_[index] == entry.zxid) return;
     const bool twice = place_.contains(entry.zxid);
@@ -62,14 +64,16 @@ void Ghost::delivered(Sid at, std::uint64_t index, const zab::LogEntry& entry) {
   }
   if (index > history_.size()) violate(2, at, "applies beyond a hole: " + to_string(entry.zxid));
   if (known->second.previous != last_delivered()) {
-    violate(5, at, "applies " + to_string(entry.zxid) + " behind " + to_string(last_delivered()) + ", proposed behind " +
-                       to_string(known->second.previous));
+    violate(5, at,
+            "applies " + to_string(entry.zxid) + " behind " + to_string(last_delivered()) + ", proposed behind " +
+                to_string(known->second.previous));
   }
   if (entry.zxid <= last_delivered()) violate(6, at, "applies " + to_string(entry.zxid) + " late");
   if (!established_.empty()) {
     const auto& [epoch, newest] = *established_.rbegin();
     if (entry.zxid.epoch() < epoch && !in_history(newest.base, entry.zxid)) {
-      violate(7, at, "applies " + to_string(entry.zxid) + ", which the leader of epoch " + std::to_string(epoch) + " lacks");
+      violate(7, at,
+              "applies " + to_string(entry.zxid) + ", which the leader of epoch " + std::to_string(epoch) + " lacks");
     }
   }
   chains_.push_back(chain(chains_.empty() ? 0 : chains_.back(), entry.zxid, *entry.payload));
@@ -80,7 +84,8 @@ void Ghost::delivered(Sid at, std::uint64_t index, const zab::LogEntry& entry) {
 
 void Ghost::installed(Sid at, const Tree& tree) {
   if (tree.count > history_.size()) violate(2, at, "a snapshot of transactions that nobody applied");
-  if (chain_at(tree.count) != tree.chain) violate(2, at, "a snapshot whose content nobody had: " + to_string(tree.zxid));
+  if (chain_at(tree.count) != tree.chain)
+    violate(2, at, "a snapshot whose content nobody had: " + to_string(tree.zxid));
   if (tree.count > 0 && history_[tree.count - 1] != tree.zxid) {
     violate(2, at, "a snapshot labelled " + to_string(tree.zxid) + " holds " + to_string(history_[tree.count - 1]));
   }
@@ -113,7 +118,8 @@ void Ghost::established(Sid leader, std::uint32_t epoch, Zxid last, Zxid cluster
                            to_string(last_delivered()) + ", which was delivered");
   }
   for (const Zxid zxid : answered_) {
-    if (!in_history(last, zxid)) violate(11, leader, "leads without " + to_string(zxid) + ", which a client was told of");
+    if (!in_history(last, zxid))
+      violate(11, leader, "leads without " + to_string(zxid) + ", which a client was told of");
   }
 }
 
@@ -129,7 +135,8 @@ void Ghost::truncated(Sid at, const std::vector<zab::LogEntry>& entries) {
 
 void Ghost::sent(Sid from, const zab::Message& message, const Image& disk) {
   if (const auto* ack = std::get_if<zab::Ack>(&message)) {
-    if (!disk.holds(ack->up_to)) violate(12, from, "acknowledges " + to_string(ack->up_to) + ", its disk ends at " + to_string(disk.last()));
+    if (!disk.holds(ack->up_to))
+      violate(12, from, "acknowledges " + to_string(ack->up_to) + ", its disk ends at " + to_string(disk.last()));
   } else if (const auto* adopted = std::get_if<zab::AckNewLeader>(&message)) {
     if (disk.current_epoch != adopted->epoch) {
       violate(12, from, "acknowledges NEWLEADER of " + std::to_string(adopted->epoch) + " with current epoch " +
@@ -139,7 +146,9 @@ void Ghost::sent(Sid from, const zab::Message& message, const Image& disk) {
     if (promise->counts && disk.accepted_epoch < promise->epoch) violate(12, from, "promises without its disk");
     if (promise->current_epoch > disk.current_epoch) violate(12, from, "reports another epoch than its disk's");
     if (promise->log.last() != disk.last() && !disk.holds(promise->log.last())) {
-      violate(12, from, "reports a log up to " + to_string(promise->log.last()) + ", the disk's ends at " + to_string(disk.last()));
+      violate(
+          12, from,
+          "reports a log up to " + to_string(promise->log.last()) + ", the disk's ends at " + to_string(disk.last()));
     }
   } else if (const auto* minted = std::get_if<zab::LeaderInfo>(&message)) {
     if (disk.accepted_epoch < minted->epoch) violate(12, from, "announces an epoch that its disk does not know");
@@ -175,7 +184,8 @@ void Ghost::confirmed(Sid at, std::uint64_t number, Zxid committed) {
   const auto question = mine.find(number);
   if (question == mine.end()) violate(23, at, "answers a question nobody asked");
   if (committed < question->second) {
-    violate(21, at, "confirms its leadership with " + to_string(committed) + ", committed was " + to_string(question->second));
+    violate(21, at,
+            "confirms its leadership with " + to_string(committed) + ", committed was " + to_string(question->second));
   }
   mine.erase(question);
 }

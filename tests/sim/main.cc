@@ -85,7 +85,8 @@ int main(int argc, char** argv) {
   app.add_option("--mutant", mutant_name, "with this fault built in");
   app.add_flag("--mutants", list, "their names");
   app.add_option("--layer", layer, "core: the protocol with a small driver; replica: whole replicas and their clients")
-      ->check(CLI::IsMember(kHasReplicaLayer ? std::vector<std::string>{"core", "replica"} : std::vector<std::string>{"core"}));
+      ->check(CLI::IsMember(kHasReplicaLayer ? std::vector<std::string>{"core", "replica"}
+                                             : std::vector<std::string>{"core"}));
   app.add_option("--small-scope", small, "every placement of up to so many faults on three servers, instead of seeds")
       ->check(CLI::Range(1, 4));
   app.add_option("--faults", faults, "replay one of those: MOMENT:KIND,...");

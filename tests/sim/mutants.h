@@ -1,5 +1,6 @@
 // Deliberate faults of the implementation, one at a time, to see that the simulator finds each: switches in the
-// simulated shells (disk, driver), and, in the library replica_zab_mutants, in the core itself (replica/zab/mutation.h).
+// simulated shells (disk, driver), and, in the library replica_zab_mutants, in the core itself
+// (replica/zab/mutation.h).
 #pragma once
 
 #include <string>
@@ -12,11 +13,11 @@ namespace coord::sim {
 enum class Mutant {
   kNone,
   // the disk
-  kFsyncSkipped,         // pages are reported durable from the page cache, and so is the root
-  kRootBeforePages,      // the first of the two barriers is missing
-  kRootNotAwaited,       // reported durable when the pages are, before the root is written
-  kTruncationLost,       // TRUNC is not carried out
-  kSnapshotInPieces,     // the staged snapshot, the entries behind it and the epoch become durable one by one
+  kFsyncSkipped,      // pages are reported durable from the page cache, and so is the root
+  kRootBeforePages,   // the first of the two barriers is missing
+  kRootNotAwaited,    // reported durable when the pages are, before the root is written
+  kTruncationLost,    // TRUNC is not carried out
+  kSnapshotInPieces,  // the staged snapshot, the entries behind it and the epoch become durable one by one
   // the driver
   kAckBeforeSync,        // Persisted is reported on submission
   kEpochBeforeData,      // currentEpoch is written in a transaction of its own, before the entries
@@ -29,7 +30,7 @@ enum class Mutant {
   kDirectoryIdKept,      // a lost disk comes back under its old directory id
   kDamageForgotten,      // a salvaged store says that it is whole
   kPurgeUnapplied,       // the log is purged above the durable tree
-  kEntriesDropped,       // the network loses an entry of a proposal now and then: harmless while the core checks the chain
+  kEntriesDropped,  // the network loses an entry of a proposal now and then: harmless while the core checks the chain
   // the core, see replica/zab/mutation.h
   kCore,
 };

@@ -196,9 +196,10 @@ void Network::pump(const Ref& c, int from) {
       if (stream.stuck_since >= 0) return;
       // Resent by TCP until somebody's patience ends.
       stream.stuck_since = scheduler_.now_us();
-      scheduler_.after(bounded(c->channel, random_.between(700 * kMs, 15'000 * kMs)), [this, c, from, since = stream.stuck_since] {
-        if (!c->dead && c->streams[static_cast<std::size_t>(from)].stuck_since == since) kill(c);
-      });
+      scheduler_.after(bounded(c->channel, random_.between(700 * kMs, 15'000 * kMs)),
+                       [this, c, from, since = stream.stuck_since] {
+                         if (!c->dead && c->streams[static_cast<std::size_t>(from)].stuck_since == since) kill(c);
+                       });
       return;
     }
     stream.stuck_since = -1;
@@ -341,7 +342,8 @@ void Network::block(Sid from, Sid to, bool blocked) {
   const auto all = connections_;
   for (const auto& [id, c] : all) {
     for (const int side : {0, 1}) {
-      if (c->ends[static_cast<std::size_t>(side)].sid == from && !c->streams[static_cast<std::size_t>(side)].items.empty()) {
+      if (c->ends[static_cast<std::size_t>(side)].sid == from &&
+          !c->streams[static_cast<std::size_t>(side)].items.empty()) {
         scheduler_.after(random_.between(0, 200 * kMs), [this, c, side] { pump(c, side); });
       }
     }

@@ -225,7 +225,8 @@ void Node::act(const zab::Persist& persist) {
     p.reloading = true;
     p.pending.clear();
   }
-  if (persist.truncate_after && mutant_ != Mutant::kTruncationLost) ops.emplace_back(TruncateOp{*persist.truncate_after});
+  if (persist.truncate_after && mutant_ != Mutant::kTruncationLost)
+    ops.emplace_back(TruncateOp{*persist.truncate_after});
   Zxid behind = persist.append.empty() ? Zxid{} : persist.append.front().previous;
   for (const zab::LogEntry& entry : persist.append) {
     ghost_.appended(sid_, entry, behind);
@@ -385,7 +386,8 @@ void Node::act(const zab::Deliver& deliver) {
     apply(entry);
   }
   if (p.tree.zxid < deliver.up_to) {
-    ghost_.violate(5, sid_, "is to deliver up to " + to_string(deliver.up_to) + " and has only " + to_string(p.tree.zxid));
+    ghost_.violate(5, sid_,
+                   "is to deliver up to " + to_string(deliver.up_to) + " and has only " + to_string(p.tree.zxid));
   }
 }
 
@@ -408,8 +410,8 @@ void Node::apply(const zab::LogEntry& entry) {
 void Node::act(const zab::PhaseChanged& change) {
   Process& p = *process_;
   ++phase_changes_;
-  user_.note("phase", sid_.value, static_cast<std::uint64_t>(change.role) * 8 + static_cast<std::uint64_t>(change.phase),
-             change.epoch);
+  user_.note("phase", sid_.value,
+             static_cast<std::uint64_t>(change.role) * 8 + static_cast<std::uint64_t>(change.phase), change.epoch);
   p.phase = change.phase;
   if (change.phase != zab::Phase::kBroadcast) ghost_.forget_questions(sid_);
   if (change.role == zab::Role::kLeading && change.phase == zab::Phase::kBroadcast) {

@@ -1,5 +1,5 @@
-// One simulated server: the disk that outlives it, and, while it is up, a process: the ZAB core with the smallest driver
-// that keeps the contract of replica/zab/peer.h (runtime::Core is the real one). Its tree is a count and a hash.
+// One simulated server: the disk that outlives it, and, while it is up, a process: the ZAB core with the smallest
+// driver that keeps the contract of replica/zab/peer.h (runtime::Core is the real one). Its tree is a count and a hash.
 #pragma once
 
 #include <cstdint>
@@ -46,8 +46,8 @@ class NodeUser {
 
 class Node final : private Disk::User {
  public:
-  Node(Sid sid, NodeOptions options, Scheduler& scheduler, Random& random, Network& network, Ghost& ghost, NodeUser& user,
-       Mutant mutant);
+  Node(Sid sid, NodeOptions options, Scheduler& scheduler, Random& random, Network& network, Ghost& ghost,
+       NodeUser& user, Mutant mutant);
   ~Node() override;
 
   Sid sid() const { return sid_; }
@@ -75,7 +75,9 @@ class Node final : private Disk::User {
   // --- state of the process
   const zab::Peer& peer() const { return process_->peer; }
   const Tree& applied() const { return process_->tree; }
-  bool leads() const { return up() && process_->peer.role() == zab::Role::kLeading && process_->peer.phase() == zab::Phase::kBroadcast; }
+  bool leads() const {
+    return up() && process_->peer.role() == zab::Role::kLeading && process_->peer.phase() == zab::Phase::kBroadcast;
+  }
   bool serving() const { return up() && process_->peer.serving(); }
   std::uint64_t answered() const { return answered_; }
   std::uint64_t confirmed() const { return confirmed_; }
@@ -115,7 +117,9 @@ class Node final : private Disk::User {
   void durable(std::uint64_t batch_id) override;
   bool stage(Stage stage) override { return user_.crash_here(sid_, stage); }
   void storage_error() override { user_.storage_error(sid_); }
-  void wrong(const std::string& what) override { ghost_.violate(13, sid_, "the store was asked for nonsense: " + what); }
+  void wrong(const std::string& what) override {
+    ghost_.violate(13, sid_, "the store was asked for nonsense: " + what);
+  }
   void truncated(const std::vector<zab::LogEntry>& entries) override { ghost_.truncated(sid_, entries); }
 
   void tick();

@@ -133,7 +133,8 @@ class Plan {
       case Fault::kReset: return world_.network().reset_some(one.sid(), any().sid());
       case Fault::kDuplicateDial: return world_.network().duplicate_dial(one.sid(), any().sid());
       case Fault::kSlowNetwork: return slow_network();
-      case Fault::kStallDisk: return one.disk().stall_until(world_.scheduler().now_us() + random_.between(100, 3000) * kMs);
+      case Fault::kStallDisk:
+        return one.disk().stall_until(world_.scheduler().now_us() + random_.between(100, 3000) * kMs);
       case Fault::kSlowDisk: return one.disk().slow(random_.between(1, 40));
       case Fault::kSyncError: return one.disk().fail_next_sync();
       case Fault::kFull: return fill(one);

@@ -34,7 +34,8 @@ class Random {
   std::uint64_t state_;
 };
 
-inline std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {  // FNV-1a over the eight bytes at once, then stirred
+inline std::uint64_t mix(std::uint64_t hash,
+                         std::uint64_t value) {  // FNV-1a over the eight bytes at once, then stirred
   hash = (hash ^ value) * 0x100000001b3ULL;
   return hash ^ (hash >> 29);
 }

@@ -7,7 +7,8 @@ namespace {
 Node* nominee(World& world) {
   for (const Sid sid : world.all()) {
     Node& one = world.node(sid);
-    if (one.up() && one.peer().role() == zab::Role::kLeading && one.peer().phase() != zab::Phase::kBroadcast) return &one;
+    if (one.up() && one.peer().role() == zab::Role::kLeading && one.peer().phase() != zab::Phase::kBroadcast)
+      return &one;
   }
   return nullptr;
 }

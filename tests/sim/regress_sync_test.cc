@@ -75,7 +75,9 @@ void crash_at_every_step_of_joining(int missed, bool leader_too) {
 }
 
 TEST(Regression, Zk1653_Zk2307_crash_at_every_step_of_adopting_an_epoch) { crash_at_every_step_of_joining(0, true); }
-TEST(Regression, Zk4643_crash_between_each_pair_of_durable_steps_of_a_diff) { crash_at_every_step_of_joining(5, false); }
+TEST(Regression, Zk4643_crash_between_each_pair_of_durable_steps_of_a_diff) {
+  crash_at_every_step_of_joining(5, false);
+}
 
 TEST(Regression, Zk2355_connection_cut_in_mid_proposal) {
   World world(scripted(3));
@@ -218,7 +220,8 @@ TEST(Regression, Zk3023_Zk3911_Zk4646_Zk4785_power_cut_after_each_acknowledgemen
     boot_all(world);
     auto left = std::make_shared<int>(nth);
     world.network().hold([&world, left](Sid, Sid, const zab::Message& message) {
-      if (!std::holds_alternative<zab::Ack>(message) && !std::holds_alternative<zab::AckNewLeader>(message)) return false;
+      if (!std::holds_alternative<zab::Ack>(message) && !std::holds_alternative<zab::AckNewLeader>(message))
+        return false;
       if (--*left == 0) world.scheduler().after(50, [&world] { world.power_cut(); });
       return false;
     });
@@ -323,7 +326,8 @@ TEST(Regression, Zk5094_connection_cut_in_mid_truncation) {
     world.write(6);
     auto left = std::make_shared<int>(nth);
     world.network().hold([&world, left, first](Sid from, Sid to, const zab::Message& message) {
-      const bool part = std::holds_alternative<zab::SyncFrom>(message) || std::holds_alternative<zab::Proposal>(message) ||
+      const bool part = std::holds_alternative<zab::SyncFrom>(message) ||
+                        std::holds_alternative<zab::Proposal>(message) ||
                         std::holds_alternative<zab::NewLeader>(message);
       if (to != first || !part || --*left != 0) return false;
       world.scheduler().after(1, [&world, from, to] {

@@ -29,7 +29,8 @@ class Run {
   SmallRun go() {
     SmallRun result;
     world_.on_stage = [this](Sid sid, Stage stage) { return at_stage(sid, stage); };
-    world_.network().hold([this](Sid from, Sid to, const zab::Message& message) { return at_message(from, to, message); });
+    world_.network().hold(
+        [this](Sid from, Sid to, const zab::Message& message) { return at_message(from, to, message); });
     try {
       for (const Sid sid : world_.all()) world_.boot(sid.value);
       world_.run_until([this] { return world_.leader() != nullptr; }, 1500);
@@ -67,9 +68,9 @@ class Run {
   }
 
   bool at_message(Sid from, Sid to, const zab::Message& message) {
-    const bool matters = !std::holds_alternative<zab::Notification>(message) && !std::holds_alternative<zab::Ping>(message) &&
-                         !std::holds_alternative<zab::Pong>(message) && !std::holds_alternative<zab::Passed>(message) &&
-                         !std::holds_alternative<zab::Bye>(message);
+    const bool matters = !std::holds_alternative<zab::Notification>(message) &&
+                         !std::holds_alternative<zab::Ping>(message) && !std::holds_alternative<zab::Pong>(message) &&
+                         !std::holds_alternative<zab::Passed>(message) && !std::holds_alternative<zab::Bye>(message);
     const int kind = matters ? next() : 0;
     if (kind == 0) return false;
     if (kind == 3) {

@@ -12,8 +12,9 @@
 
 namespace coord::sim {
 
-// At the moment of this number (counted over the run): 1 the server concerned dies there and is back soon, 2 dies and is
-// back late, 3 (messages only; else as 1, killed without a power cut) the two are cut off from each other for a while.
+// At the moment of this number (counted over the run): 1 the server concerned dies there and is back soon, 2 dies and
+// is back late, 3 (messages only; else as 1, killed without a power cut) the two are cut off from each other for a
+// while.
 struct Placed {
   std::size_t moment = 0;
   int kind = 1;

@@ -233,7 +233,8 @@ void World::note(const char* what, std::uint64_t a, std::uint64_t b, std::uint64
   hash_ = mix(mix(mix(hash_, a), b), c);
   if (options_.trace && what[0] != 'g') {
     std::printf("%10.3f %-8s %llu %llx %llx\n", static_cast<double>(scheduler_.now_us()) / 1000, what,
-                static_cast<unsigned long long>(a), static_cast<unsigned long long>(b), static_cast<unsigned long long>(c));
+                static_cast<unsigned long long>(a), static_cast<unsigned long long>(b),
+                static_cast<unsigned long long>(c));
   }
 }
 

@@ -1,5 +1,5 @@
-// A whole simulated ensemble: servers, network, disks, clocks, clients, one thread, one seed. What goes wrong is decided
-// by a plan (plan.h) or by a test, step by step.
+// A whole simulated ensemble: servers, network, disks, clocks, clients, one thread, one seed. What goes wrong is
+// decided by a plan (plan.h) or by a test, step by step.
 #pragma once
 
 #include <cstdint>

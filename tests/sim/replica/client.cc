@@ -225,7 +225,10 @@ void SimClient::create(const std::string& path, wire::CreateMode mode, history::
 void SimClient::set(const std::string& path, std::int32_t expected) {
   const std::string value = "s" + std::to_string(number_) + "." + std::to_string(next_value_++);
   request(wire::Op::kSetData,
-          {.op = expected < 0 ? history::Op::kSet : history::Op::kSetCas, .path = path, .value = value, .expected = expected},
+          {.op = expected < 0 ? history::Op::kSet : history::Op::kSetCas,
+           .path = path,
+           .value = value,
+           .expected = expected},
           [&](wire::Writer& out) {
             out.buffer(path);
             out.buffer(value);
@@ -271,7 +274,9 @@ void SimClient::act() {
   switch (random_.below(14)) {
     case 0:
     case 1: return create(path, wire::CreateMode::kPersistent, history::Op::kCreate);
-    case 2: return create("/e" + std::to_string(random_.below(kShared)), wire::CreateMode::kEphemeral, history::Op::kCreateEphemeral);
+    case 2:
+      return create("/e" + std::to_string(random_.below(kShared)), wire::CreateMode::kEphemeral,
+                    history::Op::kCreateEphemeral);
     case 3: return create("/q-", wire::CreateMode::kPersistentSequential, history::Op::kCreateSeq);
     case 4:
     case 5: return set(path, random_.chance(0.5) ? version : -1);
@@ -279,7 +284,9 @@ void SimClient::act() {
     case 7: return remove("/e" + std::to_string(random_.below(kShared)), -1);
     case 8:
     case 9: return read(wire::Op::kGetData, history::Op::kGet, path, random_.chance(0.3));
-    case 10: return read(wire::Op::kGetData, history::Op::kGet, "/e" + std::to_string(random_.below(kShared)), random_.chance(0.3));
+    case 10:
+      return read(wire::Op::kGetData, history::Op::kGet, "/e" + std::to_string(random_.below(kShared)),
+                  random_.chance(0.3));
     case 11: return read(wire::Op::kExists, history::Op::kExists, path, random_.chance(0.3));
     case 12: return read(wire::Op::kGetChildren, history::Op::kChildren, "/", random_.chance(0.2));
     default:

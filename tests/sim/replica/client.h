@@ -1,6 +1,6 @@
-// A simulated client of a replica that speaks the ZooKeeper protocol over a simulated connection and writes down what it
-// asked and what it was told (tests/history/record.h). It keeps its session over reconnections, to the same replica or
-// another.
+// A simulated client of a replica that speaks the ZooKeeper protocol over a simulated connection and writes down what
+// it asked and what it was told (tests/history/record.h). It keeps its session over reconnections, to the same replica
+// or another.
 #pragma once
 
 #include <cstdint>

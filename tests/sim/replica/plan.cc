@@ -1,4 +1,5 @@
 // The random search over whole replicas.
+#include <cstdlib>
 #include <set>
 
 #include "tests/sim/replica/world.h"
@@ -124,6 +125,7 @@ Outcome run_replica_seed(std::uint64_t seed, bool trace) {
     outcome.good = false;
     outcome.violation = violation.what();
   }
+  if (const char* const path = std::getenv("COORD_SIM_HISTORY")) world.write_history(path);
   outcome.hash = world.hash();
   outcome.steps = world.scheduler().steps();
   outcome.simulated_ms = world.scheduler().now_us() / 1000;

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <utility>
 
 #include "common/base/log.h"
 #include "tests/history/checker.h"
+#include "tests/history/json.h"
 #include "tests/sim/describe.h"
 
 namespace coord::sim {
@@ -314,8 +316,9 @@ void ReplicaWorld::calm() {
   std::map<std::uint32_t, std::uint64_t> before;
   for (const auto& one : clients_) before[one->number()] = one->answers();
   const auto answered = [&] {
-    return std::all_of(clients_.begin(), clients_.end(),
-                       [&](const auto& one) { return one->in_session() && one->answers() > before[one->number()] + 10; });
+    return std::all_of(clients_.begin(), clients_.end(), [&](const auto& one) {
+      return one->in_session() && one->answers() > before[one->number()] + 10;
+    });
   };
   if (!run_until(answered, 30'000)) violate(24, leader(), "clients get no answers in the calm");
   for (const auto& one : clients_) one->stop();
@@ -342,6 +345,11 @@ void ReplicaWorld::judge() {
   if (verdict.outcome == history::Outcome::kOk) return;
   violate(21, Sid{0}, (verdict.outcome == history::Outcome::kUnknown ? "unknown: " : "") + verdict.rule + ": " +
                           verdict.text + (options_.trace ? "\n" + history::explain(history_, verdict) : ""));
+}
+
+void ReplicaWorld::write_history(const std::string& path) const {
+  std::ofstream out(path);
+  history::write_json_lines(out, history_);
 }
 
 // --- NetworkUser
@@ -381,7 +389,8 @@ void ReplicaWorld::note(const char* what, std::uint64_t a, std::uint64_t b, std:
   for (const char* at = what; *at != '\0'; ++at) hash_ = mix(hash_, static_cast<std::uint64_t>(*at));
   if (options_.trace && what[0] != 'g') {
     std::printf("%10.3f %-8s %llu %llu %llu\n", static_cast<double>(scheduler_.now_us()) / 1000, what,
-                static_cast<unsigned long long>(a), static_cast<unsigned long long>(b), static_cast<unsigned long long>(c));
+                static_cast<unsigned long long>(a), static_cast<unsigned long long>(b),
+                static_cast<unsigned long long>(c));
   }
 }
 
@@ -393,7 +402,8 @@ std::uint64_t ReplicaWorld::open(std::uint32_t number, std::uint32_t replica) {
   const std::uint64_t connection = next_connection_++;
   scheduler_.after(random_.heavy(200), [this, number, replica, connection, incarnation = at->second->incarnation] {
     const auto still = processes_.find(Sid{replica});
-    if (still == processes_.end() || still->second->incarnation != incarnation) return client(number).closed(connection);
+    if (still == processes_.end() || still->second->incarnation != incarnation)
+      return client(number).closed(connection);
     Process& p = *still->second;
     auto stream = std::make_shared<SimStream>(*this, connection, number, p.executor);
     streams_[connection] = stream;

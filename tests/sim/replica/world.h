@@ -116,6 +116,7 @@ class ReplicaWorld final : public NetworkUser, public ClientNet {
   void calm();
   // 11, 14 to 21: what clients were told is what one copy of the tree would have told them.
   void judge();
+  void write_history(const std::string& path) const;  // JSON lines, for coord-check
 
   Network& network() { return network_; }
   Scheduler& scheduler() { return scheduler_; }
