@@ -8,7 +8,8 @@ import time
 
 import history
 import zk
-from lib import Failure, check, count, equal, program, run, until
+from lib import Failure, check, count, equal, program, run, shows, until
+from test_kill_replica import MountWriter, judge_mount
 
 DEADLINE_ALL = 180
 
@@ -262,6 +263,53 @@ def test_flapping_member_disturbs_nobody(t):
     equal(e.epoch(), epoch, "the leader's epoch after %d times" % n)
     e.wait()
     e.same_state()
+
+
+def test_mount_over_three_replicas_is_exactly_once(t):
+    """Replicas die one after the other, the leader among them: calls through the mount happen once or not at all."""
+    e = t.ensemble()
+    m = t.mount(None, source=",".join(r.source for r in e.replicas))
+    c = zk.Raw(e.replicas[0])
+    c.create("/made", None)
+    c.create("/log", b"")
+    c.close()
+    writer = MountWriter(m)
+    writer.start()
+    dice = random.Random(5)
+    for kill in range(count(9, 200)):
+        goal = len(writer.lines) + dice.randrange(3, 30)
+        until(lambda: len(writer.lines) >= goal or writer.error, 30, "the mount makes progress before kill %d" % kill)
+        check(writer.error is None, "writer: %r" % writer.error)
+        victim = e.leader() if kill % 3 == 0 else dice.choice(e.replicas)
+        victim.kill9()
+        goal = len(writer.lines) + 2
+        until(lambda: len(writer.lines) >= goal or writer.error, 30, "and without replica %d" % victim.number)
+        victim.restart()
+    writer.ended.set()
+    writer.join(20)
+    check(writer.error is None and not writer.is_alive(), "writer: %r" % writer.error)
+    e.same_state()
+    for replica in e.replicas:
+        judge_mount(zk.Raw(replica), m, writer)
+
+
+def test_inotify_for_a_change_at_another_replica(t):
+    e = t.ensemble()
+    one, other = e.followers()[:2]
+    m = t.mount(one)
+    c = zk.Raw(other)
+    c.create("/config", b"1")
+    shows(m.p("config"), b"1")
+    seen = t.path("events")
+    with open(seen, "wb") as out:
+        t.background("inotifywait", "-m", "-q", "--format", "%e", m.p("config"), stdout=out)
+    until(lambda: saw(m, c, seen), 15, "inotifywait reports a change by another host")
+
+
+def saw(m, c, seen):
+    c.set("/config", b"2")  # again until inotifywait has its watch
+    with open(seen) as f:
+        return "MODIFY" in f.read()
 
 
 def ctl_status(e):

@@ -116,6 +116,22 @@ class MountWriter(threading.Thread):
                 self.lines_unknown.add(line)
 
 
+def judge_mount(c, m, writer):
+    """What was answered is there once, what was refused is not, what has no outcome may be."""
+    made = set(c.children("/made"))
+    check(writer.made <= made, "created, answered, gone", sorted(writer.made - made)[:5])
+    check(made <= writer.made | writer.made_unknown, "refused, but there", sorted(made - writer.made)[:5])
+    lines = c.get("/log")[0].splitlines(keepends=True)
+    check(len(lines) == len(set(lines)), "an append happened twice",
+          sorted({line for line in lines if lines.count(line) > 1})[:5])
+    check(set(writer.lines) <= set(lines), "an acknowledged append is lost", sorted(set(writer.lines) - set(lines))[:5])
+    check(set(lines) <= set(writer.lines) | writer.lines_unknown, "a refused append is there",
+          sorted(set(lines) - set(writer.lines))[:5])
+    order = [line for line in lines if line in set(writer.lines)]
+    check(order == writer.lines, "appends of one process keep their order")
+    check(read(m.p("log")) == b"".join(lines), "the mount shows what the replica has")
+
+
 def test_mount_carries_on_and_cut_off_calls_happen_once(t):
     r = t.replica()
     m = t.mount(r)
@@ -141,19 +157,7 @@ def test_mount_carries_on_and_cut_off_calls_happen_once(t):
     writer.join(20)
     check(writer.error is None and not writer.is_alive(), "writer: %r" % writer.error)
 
-    c = zk.Raw(r)
-    made = set(c.children("/made"))
-    check(writer.made <= made, "created, answered, gone", sorted(writer.made - made)[:5])
-    check(made <= writer.made | writer.made_unknown, "refused, but there", sorted(made - writer.made)[:5])
-    lines = c.get("/log")[0].splitlines(keepends=True)
-    check(len(lines) == len(set(lines)), "an append happened twice",
-          sorted({line for line in lines if lines.count(line) > 1})[:5])
-    check(set(writer.lines) <= set(lines), "an acknowledged append is lost", sorted(set(writer.lines) - set(lines))[:5])
-    check(set(lines) <= set(writer.lines) | writer.lines_unknown, "a refused append is there",
-          sorted(set(lines) - set(writer.lines))[:5])
-    order = [line for line in lines if line in set(writer.lines)]
-    check(order == writer.lines, "appends of one process keep their order")
-    check(read(m.p("log")) == b"".join(lines), "the mount shows what the replica has")
+    judge_mount(zk.Raw(r), m, writer)
     # With restarts far below the deadlines, calls that were under way must mostly have gone through.
     check(len(writer.made_unknown) + len(writer.lines_unknown) <= KILLS, "calls without an outcome",
           writer.made_unknown, writer.lines_unknown)

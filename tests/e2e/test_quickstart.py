@@ -1,10 +1,11 @@
-"""Issue 2: `sudo systemd/quickstart` and `systemd/quickstart stop`, with everything below a private directory."""
+"""Issues 2 and 3: `sudo systemd/quickstart` and `systemd/quickstart stop`, with everything below a private folder."""
 
 import os
 import re
+import socket
 
 import zk
-from lib import BIN, ROOT, alive, check, equal, free_port, mounts, read, run, until
+from lib import BIN, ROOT, Failure, alive, bash, check, equal, free_port, mounts, read, run, until
 
 DEADLINE_ALL = 120
 SCRIPT = os.path.join(ROOT, "systemd", "quickstart")
@@ -13,9 +14,29 @@ SCRIPT = os.path.join(ROOT, "systemd", "quickstart")
 def prepare(t):
     where = t.path("q")
     os.makedirs(where)
-    env = dict(os.environ, COORD_QUICKSTART_ROOT=where, COORD_QUICKSTART_PORT=str(free_port()), COORD_BIN_DIR=BIN)
+    env = dict(os.environ, COORD_QUICKSTART_ROOT=where, COORD_QUICKSTART_PORT=str(free_ports()), COORD_BIN_DIR=BIN)
     t.undo.callback(lambda: run(SCRIPT, "purge", env=env, ok=False, timeout=60))
     return where, env, int(env["COORD_QUICKSTART_PORT"])
+
+
+def free_ports():
+    """A port that is free with the five others that quickstart takes beside it."""
+    for _ in range(200):
+        first = free_port()
+        held = []
+        try:
+            for offset in (0, 1, 2, 10, 11, 12):
+                held.append(socket.create_server(("127.0.0.1", first + offset)))
+            return first
+        except OSError:
+            continue
+        finally:
+            for s in held:
+                s.close()
+    raise Failure("no free ports")
+
+
+DAEMONS = ("coordd1", "coordd2", "coordd3", "coordfs")
 
 
 def pid_of(where, name):
@@ -33,7 +54,7 @@ def test_start_serve_stop(t):
     equal(c.children("/app1"), ["config", "members", "queue"], "for ZooKeeper clients")
     for word in ("cat %s/app1/config" % mount, "inotifywait", "stop", str(port)):
         check(word in done.out, "what to try next names %r" % word, done.out)
-    pids = [pid_of(where, n) for n in ("coordd", "coordfs")]
+    pids = [pid_of(where, n) for n in DAEMONS]
     done = run(SCRIPT, "stop", env=env, timeout=60)
     check("stopped" in done.out, "it says so", done)
     check(not mounts(under=where), "unmounted")
@@ -44,11 +65,11 @@ def test_start_serve_stop(t):
 def test_it_is_idempotent(t):
     where, env, _ = prepare(t)
     run(SCRIPT, env=env, timeout=90)
-    pids = [pid_of(where, n) for n in ("coordd", "coordfs")]
+    pids = [pid_of(where, n) for n in DAEMONS]
     with open(where + "/coord/app1/config", "w") as out:
         out.write("mine")
     done = run(SCRIPT, env=env, timeout=90)
-    equal([pid_of(where, n) for n in ("coordd", "coordfs")], pids, "the same processes")
+    equal([pid_of(where, n) for n in DAEMONS], pids, "the same processes")
     check("already" in done.out, "it says that it runs already", done.out)
     equal(read(where + "/coord/app1/config"), b"mine", "the example does not overwrite")
     run(SCRIPT, "status", env=env)
@@ -64,12 +85,40 @@ def test_it_is_idempotent(t):
 def test_it_repairs_what_was_killed(t):
     where, env, _ = prepare(t)
     run(SCRIPT, env=env, timeout=90)
-    for name in ("coordd", "coordfs"):
+    for name in ("coordd2", "coordfs"):
         pid = pid_of(where, name)
         os.kill(pid, 9)
         until(lambda p=pid: not alive(p), 5, "killed")
         run(SCRIPT, env=env, timeout=90)
         check(read(where + "/coord/app1/config"), "works again after kill -9 of " + name)
+
+
+def test_any_one_replica_may_die(t):
+    where, env, _ = prepare(t)
+    run(SCRIPT, env=env, timeout=90)
+    config = where + "/coord/app1/config"
+    for name in DAEMONS[:3]:
+        pid = pid_of(where, name)
+        os.kill(pid, 9)
+        until(lambda p=pid: not alive(p), 5, "killed")
+        check(run("cat", config).out, "cat without " + name)
+
+        def saved(n=name):
+            return bash("echo 'saved without %s' > %s" % (n, config), ok=False).returncode == 0
+        until(saved, 15, "echo without " + name)
+        equal(read(config), b"saved without %s\n" % name.encode(), "what was saved")
+        run(SCRIPT, env=env, timeout=90)
+    run(SCRIPT, "status", env=env)
+
+
+def test_data_of_one_replica_is_not_touched(t):
+    where, env, _ = prepare(t)
+    os.makedirs(where + "/data")
+    with open(where + "/data/data.mdb", "wb") as f:
+        f.write(b"precious")
+    done = run(SCRIPT, env=env, ok=False, timeout=90)
+    check(done.returncode == 1 and "purge" in done.err, "it says what to do", done)
+    equal(read(where + "/data/data.mdb"), b"precious", "untouched")
 
 
 def test_stop_of_a_busy_mount(t):
