@@ -58,9 +58,16 @@ def test_contradictions(t):
     refused(t, ["dataDir={data}"], 0, ["clientPort"])
 
 
-def test_ensembles_and_tls_are_refused_plainly(t):
+def test_members_that_cannot_be_right(t):
+    lines = BASE + ["server.1=127.0.0.1:2888:3888", "server.2=127.0.0.1:2889:3889"]
+    refused(t, lines + ["server.2=127.0.0.1:2890:3890"], len(lines) + 1, ["server.2", "twice"])
+    refused(t, lines + ["server.3=127.0.0.1:2889:1"], len(lines) + 1, ["server.3", "same host and port"])
+    refused(t, lines + ["server.900=a:1:2"], len(lines) + 1, ["server.900", "254"])
+    refused(t, BASE + ["server.1=127.0.0.1:2888:3888:observer"], 0, ["observer", "participant"])
+
+
+def test_tls_for_clients_is_refused_plainly(t):
     """What this version cannot do is refused, not ignored."""
-    refused(t, BASE + ["server.1=a:2888:3888", "server.2=b:2888:3888", "server.3=c:2888:3888"], 4, ["server.2"])
     refused(t, BASE + ["secureClientPort=2281"], 3, ["secureClientPort"])
 
 
