@@ -14,6 +14,8 @@
 
 #include "replica/net/asio_impl.h"
 #include "replica/net/loop.h"
+#include "replica/peers/frame.h"
+#include "replica/peers/handshake.h"
 #include "replica/peers/transport.h"
 
 namespace coord::peers::testing {
