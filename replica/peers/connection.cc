@@ -84,7 +84,7 @@ void Connection::tls_done(const Error& error) {
   if (state_ != State::kTls) return;
   if (!error) return begin_handshake();
   tls_failed_ = !is_end(error) && error != asio::error::operation_aborted;
-  give_up("TLS: " + error.message());
+  give_up(tls_failed_ ? error.message() : "TLS: " + error.message());
 }
 
 void Connection::begin_handshake() {

@@ -374,7 +374,7 @@ void Impl::refused(const ConnectionPtr& connection) {
 void Impl::broken(const ConnectionPtr& connection, const std::string& why) {
   strangers_.remove(connection);
   if (connection->tls_failed()) {
-    const std::string remedy = ": all members need certificates of one authority (coord.peerTls.*)";
+    const std::string remedy = ": all members need coord.peerTls.*, with certificates of one authority";
     if (connection->dialed()) {
       const Sid sid = connection->handshake().wanted();
       trouble(sid, kTls, "no TLS with " + named(sid) + ", " + why + remedy);
