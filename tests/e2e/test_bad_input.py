@@ -149,7 +149,7 @@ def test_data_directory_of_another_version(t):
     r = used_directory(t)
     path = r.data_dir + "/data.mdb"
     data = read(path)
-    records = [m.end() for m in re.finditer(b"format", data) if data[m.end() + 4:m.end() + 8] == b"\0\0\0\1"]
+    records = [m.end() for m in re.finditer(b"format", data) if data[m.end() + 4:m.end() + 8] == b"\0\0\0\2"]
     check(records, "the format record is where schema.h says")
     body = struct.pack(">I", 99)
     changed = bytearray(data)
