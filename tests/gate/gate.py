@@ -33,7 +33,9 @@ Environment: COORD_BIN_DIR (daemons for e2e, default build/release/bin), COORD_T
 /tmp), FUZZ_SECONDS (per target; default 5, for soak 300), SIM_SEEDS (default 2000, for soak 1000000)."""
 
 GATE = ["tidy", "unit", "asan", "tsan", "sim", "fuzz", "e2e"]
-SIM_SEEDS, SIM_SOAK_SEEDS = 2000, 1_000_000  # random ensembles; half a second to some hours on two cores
+SIM_SEEDS, SIM_SOAK_SEEDS = 2000, 1_000_000  # random ensembles of ZAB cores
+SIM_REPLICA_SHARE = 5                        # one in so many besides with whole replicas and clients
+SMALL_SCOPE, SMALL_SCOPE_SOAK = 3, 4         # faults, each placed everywhere on three servers
 MUTANT_SEEDS = 400                           # in which each deliberate fault must be found, but for
 # these: the core guards against the same harm twice, and seeds that get past both guards were not met yet.
 GUARDED_TWICE = {"leader_check_off", "promise_twice", "stranded_counts", "epoch_not_raised"}
@@ -243,28 +245,33 @@ class Gate:
                 print("FAIL fuzz %s: exit status %s\n%s" % (name, status, "\n".join(said[-60:])), flush=True)
         self.part("fuzz", passed, failed, 0, time.monotonic() - start)
 
-    def simulate(self, default_seeds, mutants=True):
-        """Random ensembles and mutants. The regressions and the small scope are unit tests of sim_test."""
-        if not self.build("release", ["coord-sim", "coord-sim-mutants"]):
+    def simulate(self, default_seeds, scope, mutants=True):
+        """The named regressions, random ensembles of both layers, the small scope, and the mutants."""
+        if not self.build("release", ["coord-sim", "coord-sim-mutants", "sim_test"]):
             return
         start = time.monotonic()
         seeds = int(os.environ.get("SIM_SEEDS", default_seeds))
         folder = os.path.join(ROOT, "build", "release", "bin")
-        passed = failed = skipped = 0
+        passed, failed, skipped = self.one_gtest("sim", os.path.join(folder, "sim_test"))
         said = []
 
         def look(line):
             said.append(line)
             return True
-        status = run([os.path.join(folder, "coord-sim"), "--seeds", "1..%d" % seeds, "--jobs",
-                      str(os.cpu_count() or 1)], PART_DEADLINE["sim"], look)
-        ran = [re.match(r"(\d+) seeds, (\d+) violations", line) for line in said]
-        ran = [found for found in ran if found]
-        if status == 0 and ran and int(ran[-1].group(1)) == seeds:
-            passed += seeds
-        else:
-            failed += 1
-            print("FAIL sim: exit status %s" % status, flush=True)
+        whole = max(seeds // SIM_REPLICA_SHARE, 1)
+        for count, what in ((seeds, ["--seeds", "1..%d" % seeds]),
+                            (whole, ["--layer", "replica", "--seeds", "1..%d" % whole]),
+                            (None, ["--small-scope", str(scope)])):
+            said.clear()
+            status = run([os.path.join(folder, "coord-sim"), "--jobs", str(os.cpu_count() or 1)] + what,
+                         PART_DEADLINE["sim"], look)
+            ran = [re.match(r"(\d+) seeds, (\d+) violations", line) for line in said]
+            ran = [int(found.group(1)) for found in ran if found]
+            if status == 0 and ran and ran[-1] == (count or ran[-1]):
+                passed += ran[-1]
+            else:
+                failed += 1
+                print("FAIL sim %s: exit status %s" % (" ".join(what), status), flush=True)
         if mutants:
             said.clear()
             run([sys.executable, os.path.join(ROOT, "tests", "sim", "mutants"),
@@ -325,10 +332,10 @@ class Gate:
         elif part == "fuzz":
             self.fuzz(only)
         elif part == "sim":
-            self.simulate(SIM_SEEDS)
+            self.simulate(SIM_SEEDS, SMALL_SCOPE)
         elif part == "soak" and not only:
             self.fuzz([], 300)
-            self.simulate(SIM_SOAK_SEEDS, mutants=False)
+            self.simulate(SIM_SOAK_SEEDS, SMALL_SCOPE_SOAK, mutants=False)
             self.end_to_end(part, only)
         else:
             self.end_to_end(part, only)
