@@ -325,7 +325,6 @@ void Core::persist(const zab::Persist& persist) {
     batch_.identity = store::Identity{persist.cluster_id, persist.secret};
     cluster_id_ = persist.cluster_id;
     secret_ = persist.secret;
-    links_.set_cluster_id(cluster_id_);
     log::info("core", "this replica belongs to cluster {} now", cluster_id_);
   }
   if (persist.repaired) batch_.repaired = true;
@@ -414,6 +413,11 @@ void Core::turn_done() {
   ask_confirmation();
   if (fold_due()) batch_filled_ = true;
   if (batch_filled_) send_batch();
+  if (!cluster_announced_ && peer_->last_logged() != Zxid{}) {
+    // Not earlier: the name of a cluster that never logged anything must not keep its servers out of the one that did.
+    links_.set_cluster_id(cluster_id_);
+    cluster_announced_ = true;
+  }
   if (!alone_ && !stopping_) links_.flush();
   flush_touched();
   if (last_status_ms_ == 0) {  // what was told to others just now is not to be denied by the status

@@ -262,6 +262,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   bool stopping_ = false;
   const std::int64_t started_ms_;
   std::string cluster_id_, secret_;
+  bool cluster_announced_ = false;  // to the links
 
   // Proposed or logged, not yet applied, ascending; `deliver_to_`: what of it is committed.
   std::deque<Outstanding> outstanding_;

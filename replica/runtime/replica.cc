@@ -103,7 +103,8 @@ class RunningReplica final : public Replica {
     options.secret = config_.peer_secret;
     options.tls = {config_.peer_certificate, config_.peer_key, config_.peer_authority};
     options.directory_id = meta.directory_id;
-    options.cluster_id = meta.cluster_id;
+    // Provisional while nothing was logged; but what a damaged store had logged is only lost.
+    if (meta.last_logged != Zxid{} || meta.damaged) options.cluster_id = meta.cluster_id;
     options.incarnation = incarnation;
     auto transport = peers::Transport::open(*loops_[0], std::move(options));
     if (!transport) return fail(transport.error());

@@ -21,6 +21,8 @@ Cursor* BatchApply::log_cursor(int& rc) {
 
 int BatchApply::apply(Batch& batch) {
   int rc = 0;
+  // A cluster that nothing was ever logged in may have failed to come about; its name binds nobody.
+  const bool bound = !state_.identity.cluster_id.empty() && state_.positions.last_logged != Zxid{};
   if (batch.install_snapshot) rc = install();
   if (rc == 0 && batch.truncate_after) rc = truncate(*batch.truncate_after);
   for (std::size_t i = 0; rc == 0 && i < batch.append.size(); ++i) rc = append(batch.append[i]);
@@ -32,7 +34,7 @@ int BatchApply::apply(Batch& batch) {
     rc = write_epochs(txn_, dbs_.meta, state_.epochs);
   }
   if (rc == 0 && batch.identity) {
-    COORD_CHECK_MSG(state_.identity.cluster_id.empty() || state_.identity.cluster_id == batch.identity->cluster_id,
+    COORD_CHECK_MSG(!bound || state_.identity.cluster_id == batch.identity->cluster_id,
                     "a directory belongs to one cluster for ever");
     COORD_CHECK_MSG(valid_cluster_id(batch.identity->cluster_id), "a cluster id is 32 hexadecimal digits");
     COORD_CHECK_MSG(batch.identity->secret.size() == schema::kSecretSize, "the secret has 32 bytes");

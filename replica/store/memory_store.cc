@@ -210,6 +210,7 @@ void MemoryStore::complete(std::size_t count, bool report) {
 
 void MemoryStore::apply(Batch& batch) {
   Meta& at = disk_->meta;
+  const bool bound = !at.cluster_id.empty() && at.last_logged != Zxid{};
   if (batch.install_snapshot) install();
   if (batch.truncate_after) truncate(*batch.truncate_after);
   for (LogEntry& entry : batch.append) append(entry);
@@ -220,7 +221,7 @@ void MemoryStore::apply(Batch& batch) {
     at.epochs = *batch.epochs;
   }
   if (batch.identity) {
-    COORD_CHECK(at.cluster_id.empty() || at.cluster_id == batch.identity->cluster_id);
+    COORD_CHECK(!bound || at.cluster_id == batch.identity->cluster_id);
     at.cluster_id = batch.identity->cluster_id;
     at.secret = batch.identity->secret;
   }

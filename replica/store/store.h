@@ -39,7 +39,8 @@ struct Epochs {
 
 struct Meta {
   std::string directory_id;  // 16 random bytes, made when the directory is first used: tells a disk that was lost
-  std::string cluster_id;    // 32 hex digits, adopted with the first history; empty before
+  std::string
+      cluster_id;  // 32 hex digits, adopted with the first history; empty before. Binds once something is logged
   std::string secret;        // 32 random bytes of the ensemble: key of the session passwords; comes with cluster_id
   bool damaged = false;      // log and tree were emptied because something in them was broken (LmdbOptions::salvage)
   Sid sid;

@@ -416,12 +416,34 @@ TEST_F(HazardTest, a_directory_is_not_taken_into_a_second_cluster) {
       Batch b;
       b.id = ++id;
       b.identity = Identity{std::string(32, digit), std::string(32, 's')};
+      if (digit == 'a') {
+        b.epochs = Epochs{1, 1, {}};
+        b.append.push_back({Zxid{1, 1}, Zxid{}, payload("x")});
+      }
       submit_and_wait(*store, *durable, std::move(b));
     }
   };
   EXPECT_DEATH(adopt_twice(), "one cluster for ever");
   ASSERT_NO_FATAL_FAILURE(open());
   EXPECT_EQ(store->meta().cluster_id, std::string(32, 'a')) << "what it had stays";
+}
+
+// The first leader of an ensemble may die before anybody but itself has heard of its cluster.
+TEST_F(HazardTest, a_cluster_that_never_logged_anything_binds_nobody) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  for (const char digit : {'a', 'b'}) {
+    Batch b;
+    b.id = ++id;
+    b.identity = Identity{std::string(32, digit), std::string(32, 's')};
+    if (digit == 'b') {
+      b.epochs = Epochs{2, 2, {}};
+      b.append.push_back({Zxid{2, 1}, Zxid{}, payload("x")});
+    }
+    submit_and_wait(*store, *durable, std::move(b));
+  }
+  store.reset();
+  ASSERT_NO_FATAL_FAILURE(open());
+  EXPECT_EQ(store->meta().cluster_id, std::string(32, 'b'));
 }
 
 // --- purging by time
