@@ -39,6 +39,7 @@ DESCRIPTION
 
   SOURCE      unix:/run/coordd/client.sock    the local replica; the callers' user ids count
               host:port[,host:port...]        replicas over TCP; coordfs acts as one identity
+              Several of both kinds, separated by commas, are tried in turn, sockets first.
   MOUNTPOINT  an existing directory, empty but for the file NOT_MOUNTED, which coordfs puts there itself, so that
               scripts fail loudly while nothing is mounted.
 

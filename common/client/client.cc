@@ -57,12 +57,12 @@ class ClientImpl final : public Client, public Link::Owner {
         session_(settings_of(options_)),
         backoff_(options_.backoff_max, seed_),
         errors_(options_.target.servers.size()) {
-    // The clients of one configuration do not all begin with the same server; sockets are in the order of preference.
+    // Sockets first, in the order given; hosts in any, that the clients of one configuration do not all begin with one.
     auto& servers = options_.target.servers;
-    if (!servers.empty() && servers[0].unix_path.empty()) {
-      std::mt19937_64 random(seed_ + 1);
-      std::shuffle(servers.begin(), servers.end(), random);
-    }
+    const auto hosts = std::stable_partition(servers.begin(), servers.end(),
+                                             [](const Server& server) { return !server.unix_path.empty(); });
+    std::mt19937_64 random(seed_ + 1);
+    std::shuffle(hosts, servers.end(), random);
     publish();
     asio::post(io_, [this] { try_next(); });
     // Signals are the business of the program's own threads.

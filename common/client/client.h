@@ -42,8 +42,8 @@ struct Target {
   std::string chroot;  // "" or "/app/x": put before every path, taken off every result and event
 };
 
-// "unix:/path/to/socket[,unix:...]" or "host:port,host:port[/chroot]" (IPv6 in brackets). The message names the piece
-// that could not be understood.
+// "unix:/path/to/socket" and "host:port" (IPv6 in brackets), several separated by commas, of both kinds if need be; a
+// chroot "/app/x" may follow a host that is the last. The message names the piece that could not be understood.
 Result<Target, Fault> parse_target(std::string_view text);
 
 enum class SessionEvent {

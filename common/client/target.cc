@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 
 #include "common/client/client.h"
@@ -71,29 +72,29 @@ Result<Server, Fault> parse_tcp(std::string_view piece) {
 
 }  // namespace
 
+// Pieces separated by commas, of both kinds in any order. A chroot stands behind the last of them if that is a host's,
+// and reaches to the end of the text: it may contain commas itself.
 Result<Target, Fault> parse_target(std::string_view text) {
   if (text.empty()) return fail(Fault{"no server given: expected unix:/path/to/socket or host:port,..."});
   Target target;
-  const bool local = text.starts_with("unix:");
-  if (!local) {
-    if (const std::size_t slash = text.find('/'); slash != std::string_view::npos) {
+  for (;;) {
+    const bool local = text.starts_with("unix:");
+    const std::size_t comma = text.find(',');
+    const std::size_t slash = local ? std::string_view::npos : text.find('/');
+    if (slash < comma) {
       const std::string_view chroot = text.substr(slash);
       if (!valid_path(chroot)) return fail(misunderstood(chroot, "not a valid node path for a chroot"));
+      if (chroot.find(",unix:") != std::string_view::npos) {
+        return fail(misunderstood(chroot, "a chroot stands behind the last server"));
+      }
       if (chroot != "/") target.chroot = chroot;
-      text = text.substr(0, slash);
     }
-  }
-  for (;;) {
-    const std::size_t comma = text.find(',');
-    const std::string_view piece = text.substr(0, comma);
+    const std::string_view piece = text.substr(0, std::min(comma, slash));
     if (piece.empty()) return fail(misunderstood(text, "an empty piece between commas"));
-    if (piece.starts_with("unix:") != local) {
-      return fail(misunderstood(piece, "Unix sockets and host names cannot be mixed"));
-    }
     Result<Server, Fault> server = local ? parse_unix(piece) : parse_tcp(piece);
     if (!server) return fail(server.error());
     target.servers.push_back(std::move(*server));
-    if (comma == std::string_view::npos) return target;
+    if (comma == std::string_view::npos || slash < comma) return target;
     text.remove_prefix(comma + 1);
   }
 }

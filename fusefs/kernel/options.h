@@ -27,7 +27,7 @@ enum class LockScope : std::uint8_t {
 };
 
 struct MountOptions {
-  std::string source;      // "unix:/path" or "host:port,...[/chroot]"; what it means is client::parse_target's
+  std::string source;      // "unix:/path", "host:port", ...[/chroot]; what it means is client::parse_target's
   std::string mountpoint;  // as given
   bool foreground = false;
   bool fake = false;

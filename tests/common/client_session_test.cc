@@ -620,14 +620,27 @@ TEST(ParseTarget, Understands) {
   EXPECT_EQ(tcp->servers[2].port, 2181);
   EXPECT_EQ(tcp->chroot, "/app/x");
   EXPECT_EQ(parse_target("h:1/")->chroot, "");
+  EXPECT_EQ(parse_target("h:1/a,b")->chroot, "/a,b");
+}
+
+TEST(ParseTarget, SocketsAndHostsMayBeMixed) {
+  const auto target = parse_target("a:1,unix:/run/a.sock,unix:/run/b.sock,[::1]:2/app");
+  ASSERT_TRUE(target) << target.error().message;
+  ASSERT_EQ(target->servers.size(), 4u);
+  EXPECT_EQ(target->servers[0].host, "a");
+  EXPECT_EQ(target->servers[0].unix_path, "");
+  EXPECT_EQ(target->servers[1].unix_path, "/run/a.sock");
+  EXPECT_EQ(target->servers[2].unix_path, "/run/b.sock");
+  EXPECT_EQ(target->servers[3].host, "::1");
+  EXPECT_EQ(target->chroot, "/app");
 }
 
 TEST(ParseTarget, NamesThePieceItCannotUnderstand) {
   const std::pair<const char*, const char*> cases[] = {
       {"h:0", "\"h:0\""},       {"h:65536", "\"h:65536\""},  {"h:1,h:x", "\"h:x\""}, {"h:", "\"h:\""},
       {":2181", "\":2181\""},   {"h:1,,h:2", "empty piece"}, {"h:1,", "empty"},      {"::1", "\"::1\""},
-      {"[::1", "\"[::1\""},     {"[::1]x", "\"[::1]x\""},    {"unix:", "\"unix:\""}, {"unix:/a,h:1", "\"h:1\""},
-      {"h:1,unix:x", "unix:x"}, {"h:1/a//b", "\"/a//b\""},   {"h:1/a/", "\"/a/\""},  {"a b:1", "\"a b:1\""},
+      {"[::1", "\"[::1\""},     {"[::1]x", "\"[::1]x\""},    {"unix:", "\"unix:\""}, {"unix:/a,,h:1", "empty piece"},
+      {"h:1/a,unix:/x", "behind the last"}, {"unix:/a,h:x", "\"h:x\""}, {"h:1/a//b", "\"/a//b\""},   {"h:1/a/", "\"/a/\""},  {"a b:1", "\"a b:1\""},
       {"", "no server"},        {"h:1 ", "\"h:1 \""},
   };
   for (const auto& [text, piece] : cases) {

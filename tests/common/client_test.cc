@@ -426,6 +426,24 @@ TEST(Client, GoesToTheNextServer) {
   EXPECT_TRUE(client.wait_connected(5s));
 }
 
+// The local replica's socket is preferred wherever it stands in the list; a host takes over when it is gone.
+TEST(Client, GoesFromASocketToAHostWithTheSameSession) {
+  Rig s;
+  FakeServer local(FakeServer::Kind::kUnix);
+  s.options.target.servers.push_back(local.target().servers[0]);
+  Client& client = s.start();
+  FakeConnection first = local.accept_session(7);
+  ASSERT_TRUE(client.wait_connected(5s));
+  local.stop_listening();
+  first.close();
+  FakeConnection second = s.server.accept();
+  EXPECT_EQ(second.connect_request().session, 7);
+  second.welcome(7);
+  EXPECT_EQ(s.log.next(), "connected");
+  EXPECT_EQ(s.log.next(), "disconnected");
+  EXPECT_EQ(s.log.next(), "reconnected");
+}
+
 TEST(Client, FindsHostNames) {
   Rig s;
   s.options.target.servers[0].host = "localhost";
