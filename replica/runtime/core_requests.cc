@@ -92,6 +92,8 @@ void Core::propose_now(tree::Request request, Source source, std::int64_t since_
     refuse(request, source);
     return;
   }
+  // What is carried out for it is a sign of life: the table that proves its silence may be older than this request.
+  if (source.origin.sid.value != 0) owners_.heard(request.session, now_ms());
   if (request.op == Op::kCloseSession) closing_.insert(request.session);
   const Zxid zxid = peer_->next_zxid();
   auto payload =

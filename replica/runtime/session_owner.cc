@@ -92,6 +92,11 @@ void SessionOwners::released(SessionId session, Sid owner, std::uint64_t generat
   touch(session, found, heard_ms);
 }
 
+void SessionOwners::heard(SessionId session, std::int64_t now_ms) {
+  const auto at = sessions_.find(session);
+  if (at != sessions_.end()) touch(session, at->second, now_ms);
+}
+
 bool SessionOwners::current(SessionId session, Sid from, std::uint64_t generation) const {
   const auto at = sessions_.find(session);
   return at != sessions_.end() && at->second.owner == from && at->second.generation == generation;

@@ -65,6 +65,8 @@ class SessionOwners {
   std::optional<Move> revoke(SessionId session);
   // The owner's connection has gone; it was last heard of then.
   void released(SessionId session, Sid owner, std::uint64_t generation, std::int64_t heard_ms);
+  // A request of its owner came.
+  void heard(SessionId session, std::int64_t now_ms);
   bool current(SessionId session, Sid from, std::uint64_t generation) const;
   std::uint64_t generation(SessionId session) const;  // 0: unknown
   void table(Sid from, const forward::Touched& touched, std::int64_t now_ms);

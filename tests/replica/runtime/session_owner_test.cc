@@ -137,6 +137,22 @@ TEST_F(Owners, AnOwnersSessionWaitsForATableMadeBehindTheDeadline) {
   EXPECT_LE(at, 4980 + kTimeout + 2 * kTick);
 }
 
+// Found by the simulator, `coord-sim --layer replica --seed 507`: the table that proved the silence was older than a
+// request that had come since.
+TEST_F(Owners, ARequestBehindTheDeadlineIsASignOfLife) {
+  owners.learner_up(kOther);
+  owners.created(kSession, kTimeout, kOther, 0);
+  std::int64_t now = 0;
+  SessionOwners::Due asked;
+  for (; asked.ask.empty() && now < 10'000; now += 20) asked = due(now);
+  ASSERT_EQ(asked.ask.size(), 1u);
+  owners.table(kOther, forward::Touched{asked.ask.front().second, false, {}, {}}, now);
+  owners.confirmed(now);
+  owners.heard(kSession, now + 10);
+  EXPECT_TRUE(due(now + 20).expired.empty());
+  EXPECT_GE(expires(now + 20, now + 20'000), now + 10 + kTimeout);
+}
+
 TEST_F(Owners, ALostOwnerMayHaveServedUntilItNoticed) {
   owners.learner_up(kOther);
   owners.created(kSession, kTimeout, kOther, 0);
