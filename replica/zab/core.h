@@ -28,6 +28,8 @@ template <class... Handlers>
 struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
+template <class... Handlers>
+Overloaded(Handlers...) -> Overloaded<Handlers...>;  // clang 14 does not see it by itself
 
 std::size_t bytes_of(const LogEntry& entry);
 

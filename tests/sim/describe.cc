@@ -10,6 +10,8 @@ template <class... Handlers>
 struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
+template <class... Handlers>
+Overloaded(Handlers...) -> Overloaded<Handlers...>;  // clang 14 does not see it by itself
 
 std::string number(std::uint64_t n) { return std::to_string(n); }
 

@@ -12,6 +12,8 @@ template <class... Handlers>
 struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
+template <class... Handlers>
+Overloaded(Handlers...) -> Overloaded<Handlers...>;  // clang 14 does not see it by itself
 
 std::uint64_t checksum(const std::string& bytes) {
   std::uint64_t hash = 1469598103934665603ULL;
