@@ -182,13 +182,22 @@ def test_follower_that_missed_more_than_the_log_gets_a_snapshot(t):
     e.same_state()
 
 
+def reconnected(replica, old):
+    """A connection that has taken the session over; None when this replica closed, as one that lags behind does."""
+    again = zk.Raw(replica, connect=False)
+    try:
+        again.connected = again.handshake(session=old.session, password=old.password, last_zxid=old.zxid)
+    except (OSError, Failure):
+        return None
+    return again if again.connected and again.session else None
+
+
 def test_session_moves_and_its_old_connection_is_closed(t):
     e = t.ensemble()
     one, other = e.followers()[:2]
     old = zk.Raw(one)
     old.create("/mine", b"", flags=zk.EPHEMERAL)
-    new = zk.Raw(other, connect=False)
-    new.connected = new.handshake(session=old.session, password=old.password, last_zxid=old.zxid)
+    new = until(lambda: reconnected(other, old), 10, "the other replica has applied what the client has seen")
     equal(new.session, old.session, "the session goes on")
     check(old.closed(), "the old connection is closed")
     equal(new.stat("/mine").ephemeral_owner, old.session, "its ephemeral")
@@ -231,14 +240,7 @@ def test_session_survives_a_change_of_leader(t):
     victim.kill9()
     new = e.leader(but=victim)
 
-    def back():
-        again = zk.Raw(new, connect=False)
-        try:
-            again.connected = again.handshake(session=c.session, password=c.password, last_zxid=c.zxid)
-        except (OSError, Failure):
-            return None
-        return again if again.connected and again.session else None
-    again = until(back, 4, "the session goes on at another replica")
+    again = until(lambda: reconnected(new, c), 4, "the session goes on at another replica")
     equal(again.stat("/kept").ephemeral_owner, c.session, "its ephemeral is still there")
 
 
