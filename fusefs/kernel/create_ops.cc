@@ -336,14 +336,20 @@ bool Writes::create_deferred(fuse_req_t req, std::unique_ptr<Handle>& handle, co
   made.stat.ctime = made.stat.mtime = now_ms();
   handle->ino = ino_of(made.id, View::kData);
   handle->id = made.id;
-  if (files_.add_deferred(made, handle->who, *handle) == nullptr) return false;
+  // Before the file can be found by its name: who finds it answers with its record. The kernel revalidates an old
+  // dentry of this name without the directory's lock, so a LOOKUP may run beside this CREATE.
+  pin_record(made);
+  if (files_.add_deferred(made, handle->who, *handle) == nullptr) {
+    mount_.coherence().unpin(made.id);
+    return false;
+  }
+  mount_.pause_between_steps();
+  handle->pinned = made.id;
   {
     const std::lock_guard lock(handle->file->mutex);
     handle->touched = true;  // an empty file is something to publish at RELEASE
     if (handle->intent.truncate) handle->edits.replace_all();
   }
-  pin_record(made);
-  handle->pinned = made.id;
   const Ino ino = handle->ino;
   reply_created(req, std::move(handle), ino, false, fi);
   return true;

@@ -21,9 +21,15 @@ constexpr double kLimboTimeout = 0.02;  // seconds
 
 constexpr std::chrono::seconds kDiskWait{1};
 
-int test_delay_ms() {
-  const char* text = std::getenv("COORDFS_TEST_DELAY_REPLY_MS");
+int test_delay_ms(const char* variable) {
+  const char* text = std::getenv(variable);
   return text == nullptr ? 0 : std::max(0, std::atoi(text));
+}
+
+void sleep_ms(int milliseconds) {
+  if (milliseconds == 0) return;
+  const timespec pause{milliseconds / 1000, (milliseconds % 1000) * 1'000'000L};
+  nanosleep(&pause, nullptr);
 }
 
 }  // namespace
@@ -63,7 +69,9 @@ bool Announcements::covers(std::int64_t seq, wire::ChangeKind kind, NodeId node,
 
 // --- mount
 
-Mount::Mount() : delay_reply_ms_(test_delay_ms()) {}
+Mount::Mount()
+    : delay_reply_ms_(test_delay_ms("COORDFS_TEST_DELAY_REPLY_MS")),
+      delay_step_ms_(test_delay_ms("COORDFS_TEST_DELAY_STEP_MS")) {}
 Mount::~Mount() = default;
 
 Credentials Mount::caller(fuse_req_t req) const {
@@ -71,11 +79,8 @@ Credentials Mount::caller(fuse_req_t req) const {
   return credentials_of(ctx->uid, ctx->gid, ctx->pid);
 }
 
-void Mount::pause_before_reply() const {
-  if (delay_reply_ms_ == 0) return;
-  const timespec pause{delay_reply_ms_ / 1000, (delay_reply_ms_ % 1000) * 1'000'000L};
-  nanosleep(&pause, nullptr);
-}
+void Mount::pause_before_reply() const { sleep_ms(delay_reply_ms_); }
+void Mount::pause_between_steps() const { sleep_ms(delay_step_ms_); }
 
 Mount::Standing Mount::standing(Ino ino) const {
   const NodeId id = node_of(ino);

@@ -86,6 +86,7 @@ void read_lookup(Mount& mount, fuse_req_t req, Ino parent, const char* name) {
     }
     if (!who) who = mount.caller(req);
     const int err = mount.ask(found, *who, deadline);
+    mount.pause_between_steps();
     if (err != 0) {
       fuse_reply_err(req, err);
       return;

@@ -58,8 +58,17 @@ def churn(actions, seconds):
 
 def test_unlink_and_create_of_two_hosts(t):
     """An unlink that meets a change by another host looks again: it has a name, so there is an answer."""
+    unlink_and_create(t, {})
+
+
+def test_the_same_with_time_between_the_steps(t):
+    """Wide gaps between what is found and what is answered: nobody answers with a file that is only half there."""
+    unlink_and_create(t, {"COORDFS_TEST_DELAY_STEP_MS": "2"})
+
+
+def unlink_and_create(t, env):
     r = t.replica()
-    mounts = [t.mount(r), t.mount(r)]
+    mounts = [t.mount(r, env=env), t.mount(r, env=env)]
     actions = []
     for m in mounts:
         def reader(m=m):
