@@ -637,11 +637,11 @@ TEST(ParseTarget, SocketsAndHostsMayBeMixed) {
 
 TEST(ParseTarget, NamesThePieceItCannotUnderstand) {
   const std::pair<const char*, const char*> cases[] = {
-      {"h:0", "\"h:0\""},       {"h:65536", "\"h:65536\""},  {"h:1,h:x", "\"h:x\""}, {"h:", "\"h:\""},
-      {":2181", "\":2181\""},   {"h:1,,h:2", "empty piece"}, {"h:1,", "empty"},      {"::1", "\"::1\""},
-      {"[::1", "\"[::1\""},     {"[::1]x", "\"[::1]x\""},    {"unix:", "\"unix:\""}, {"unix:/a,,h:1", "empty piece"},
-      {"h:1/a,unix:/x", "behind the last"}, {"unix:/a,h:x", "\"h:x\""}, {"h:1/a//b", "\"/a//b\""},   {"h:1/a/", "\"/a/\""},  {"a b:1", "\"a b:1\""},
-      {"", "no server"},        {"h:1 ", "\"h:1 \""},
+      {"h:0", "\"h:0\""}, {"h:65536", "\"h:65536\""}, {"h:1,h:x", "\"h:x\""}, {"h:", "\"h:\""},
+      {":2181", "\":2181\""}, {"h:1,,h:2", "empty piece"}, {"h:1,", "empty"}, {"::1", "\"::1\""},
+      {"[::1", "\"[::1\""}, {"[::1]x", "\"[::1]x\""}, {"unix:", "\"unix:\""}, {"unix:/a,,h:1", "empty piece"},
+      {"h:1/a,unix:/x", "behind the last"}, {"unix:/a,h:x", "\"h:x\""}, {"h:1/a//b", "\"/a//b\""},
+      {"h:1/a/", "\"/a/\""}, {"a b:1", "\"a b:1\""}, {"", "no server"}, {"h:1 ", "\"h:1 \""},
   };
   for (const auto& [text, piece] : cases) {
     const auto target = parse_target(text);

@@ -312,8 +312,102 @@ def saw(m, c, seen):
         return "MODIFY" in f.read()
 
 
-def ctl_status(e):
-    return run(program("coordctl"), "--server", e.source, "status", ok=False)
+def ctl_status(e, source=None):
+    return run(program("coordctl"), "--server", source or e.source, "status", ok=False)
+
+
+def rows(done):
+    """What `coordctl status` says of each server: {name: fields}."""
+    lines = done.out.splitlines()
+    equal(lines[0].split(), ["SERVER", "ROLE", "EPOCH", "ZXID", "DIGEST", "LEARNERS"], "the head")
+    return {line.split()[0]: line.split()[1:] for line in lines[1:] if line.startswith(("127.0.0.1:", "unix:"))}
+
+
+def test_status_has_a_line_for_each_server_and_says_what_is_wrong(t):
+    e = t.ensemble(size=4, observers=(4,))
+    until(lambda: ctl_status(e).returncode == 0, 10, "all is well")
+    e.same_state()
+    done = ctl_status(e)
+    said = rows(done)
+    equal(sorted(said), sorted(r.address for r in e.replicas), "servers")
+    equal(sorted(fields[0] for fields in said.values()), ["follower", "follower", "leader", "observer"], "roles")
+    equal(len({tuple(fields[1:4]) for fields in said.values()}), 1, "epoch, zxid and digest are the same")
+    equal(said[e.leader().address][4], "3", "learners")
+    words = e.words(e.leader())
+    equal(said[e.leader().address][3], words["zk_digest"], "the digest of mntr")
+    equal((words["zk_peer_state"], words["zk_quorum_size"]), ("leading - broadcast", "3"), "mntr")
+    check("server.4=127.0.0.1" in e.leader().four("conf").decode(), "conf has the members")
+
+    victim = e.leader()
+    victim.kill9()
+    e.leader(but=victim)
+    done = ctl_status(e)
+    equal(done.returncode, 1, "a server is away")
+    check("Trouble: %s: not answering" % victim.address in done.out, "it says which", done.out)
+    e.leader().kill9()
+    left = [r for r in e.running() if r.number != 4][0]
+    until(lambda: e.mode(left) == "", 10, "the last participant does not serve")
+    done = ctl_status(e)
+    equal(done.returncode, 1, "no leader")
+    equal(rows(done)[left.address][:3], ["looking,", "not", "serving"], "its role")
+    check("no leader" in done.err, "it says so", done.err)
+    for word in ("srvr", "stat", "mntr"):
+        equal(left.four(word), b"This ZooKeeper instance is not currently serving requests\n", word)
+    equal(left.four("isro"), b"null", "isro")
+    for replica in e.running():
+        replica.kill9()
+    equal(ctl_status(e).returncode, 3, "nobody answers")
+
+
+def test_mount_goes_on_at_a_host_when_its_socket_is_gone(t):
+    """A mount over the local replica's socket and the other replicas' ports."""
+    e = t.ensemble(config={"coord.tcpUser": "0:0"})
+    local, rest = e.replicas[0], e.replicas[1:]
+    m = t.mount(None, source=",".join([local.source] + [r.address for r in rest]))
+    with open(m.p("here"), "w") as f:
+        f.write("before")
+    until(lambda: b"unix" in local.four("stat"), 5, "it begins with the socket")
+    local.kill9()
+    shows(m.p("here"), b"before")
+
+    def saved():
+        try:
+            with open(m.p("here"), "w") as f:
+                f.write("after")
+        except OSError:
+            return False
+        return True
+    until(saved, 15, "a save without the local replica")
+    done = run(program("coordctl"), "--server", "%s,%s" % (local.source, rest[0].address), "get", "/here")
+    equal(done.out.strip(), "after", "coordctl goes on to the next, too")
+    local.restart()
+    equal(sync_get(local, "/here"), b"after", "at the replica that was away")
+
+
+def test_mount_of_one_replica_goes_on_when_it_is_back(t):
+    e = t.ensemble()
+    local = e.leader()
+    m = t.mount(local)
+    with open(m.p("mine"), "w") as f:
+        f.write("1")
+    local.kill9()
+    equal(run("cat", m.p("mine")).out, "1", "cat from memory")
+    e.leader(but=local)
+    local.restart()
+    made = m.p("once")
+
+    def create():
+        try:
+            os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            return True
+        except FileExistsError:
+            raise Failure("O_EXCL: the first create of %s says that it is there" % made) from None
+        except OSError:
+            return False
+    until(create, 15, "O_EXCL create")
+    for replica in e.replicas:
+        check(sync_get(replica, "/once") in (b"", None), "at replica %d" % replica.number)
+    e.same_state()
 
 
 def test_lost_disk_is_noticed_and_does_not_count(t):
