@@ -11,7 +11,8 @@ import zk
 from lib import Failure, check, count, equal, program, run, shows, until
 from test_kill_replica import MountWriter, judge_mount
 
-DEADLINE_ALL = 180
+DEADLINE_ALL = count(180, 1200)
+DEADLINE = {"test_flapping_member_disturbs_nobody": count(180, 4200)}
 
 
 def sync_get(replica, path):
@@ -479,12 +480,140 @@ def test_two_servers_of_one_id(t):
     epoch = e.epoch()
     twin = e.member(t, follower.number, {"coord.peerAddress": "127.0.0.2"})
     twin.start(wait=False)
-
-    def told():
-        lines = twin.four("memb").decode().splitlines()
-        return [line for line in lines if line.startswith(("Trouble", "Alarm"))]
-    until(told, 15, "the twin's status tells")
+    told(twin, "")
     c.set("/fine", b"still")
     equal(sync_get(follower, "/fine"), b"still", "the true one goes on")
     equal(e.epoch(), epoch, "no change of leader")
     equal(e.mode(twin), "", "the twin does not serve")
+
+
+def test_two_replicas_need_each_other(t):
+    e = t.ensemble(size=2)
+    c = zk.Raw(e.replicas[0])
+    c.create("/two", b"1")
+    away = e.followers()[0]
+    left = e.leader()
+    away.kill9()
+    until(lambda: e.mode(left) == "", 10, "one of two does not serve")
+    away.restart()
+    e.wait()
+    equal(sync_get(left, "/two"), b"1", "what was acknowledged")
+    until(lambda: write(left, "/more"), 10, "writes go on")
+    e.same_state()
+
+
+def test_five_go_on_without_any_two(t):
+    e = t.ensemble(size=5)
+    writers = history.prepare(e.any())
+    for w in writers:
+        w.start()
+    dice = random.Random(6)
+    for turn in range(count(5, 100)):
+        victims = [e.leader(), dice.choice(e.followers())] if turn % 2 else dice.sample(e.replicas, 2)
+        for victim in victims:
+            victim.process.kill()
+        for victim in victims:
+            victim.process.wait(20)
+        goal = sum(w.acked_set for w in writers) + 20
+        until(lambda g=goal: sum(w.acked_set for w in writers) >= g or any(w.error for w in writers), 20,
+              "writes go on without %s" % [v.number for v in victims])
+        e.start()
+    settle(e, writers)
+
+
+def test_observer_serves_and_does_not_vote(t):
+    e = t.ensemble(size=4, observers=(4,))
+    observer = e.replicas[3]
+    c = zk.Raw(observer)
+    c.create("/from-observer", b"1")
+    equal(sync_get(e.leader(), "/from-observer"), b"1", "written at the observer")
+    observer.kill9()
+    until(lambda: write(e.leader(), "/without"), 10, "writes without it")
+    observer.restart()
+    equal(sync_get(observer, "/without"), b"x", "what it missed")
+    follower = e.followers()
+    for replica in [r for r in follower if r is not observer]:
+        replica.kill9()
+    leader = [r for r in e.running() if r is not observer][0]
+    until(lambda: e.mode(leader) == "" and e.mode(observer) == "", 10, "an observer makes no majority")
+
+
+def certificates(t, authority, name):
+    """Keys of coord.peerTls.* for `name`, signed by an authority that is made if need be."""
+    ca, key = t.path(authority + ".pem"), t.path(authority + ".key")
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    if not os.path.exists(ca):
+        run("openssl", "req", "-x509", *curve, "-keyout", key, "-out", ca, "-days", "30", "-subj", "/CN=" + authority)
+    own = t.path("%s-%s" % (authority, name))
+    run("openssl", "req", *curve, "-keyout", own + ".key", "-out", own + ".csr", "-subj", "/CN=" + name)
+    run("openssl", "x509", "-req", "-in", own + ".csr", "-CA", ca, "-CAkey", key, "-CAcreateserial", "-days", "30",
+        "-out", own + ".pem")
+    return {"coord.peerTls.cert": own + ".pem", "coord.peerTls.key": own + ".key", "coord.peerTls.ca": ca,
+            "coord.peerSecret": None}
+
+
+def test_certificates_between_replicas(t):
+    e = t.ensemble(start=False)
+    e.replicas = [e.member(t, n, certificates(t, "ours", "server%d" % n)) for n in (1, 2, 3)]
+    for replica in e.replicas[:2]:
+        replica.start(wait=False)
+    e.wait()
+    c = zk.Raw(e.replicas[0])
+    c.create("/fine", b"")
+    stranger = e.member(t, 3, certificates(t, "theirs", "server3"))
+    stranger.start(wait=False)
+    told(stranger, "certificate")
+    c.set("/fine", b"still")
+    equal(e.mode(stranger), "", "it does not serve")
+    stranger.kill9()
+    plain = e.member(t, 3)
+    plain.start(wait=False)
+    told(plain, "")
+    c.set("/fine", b"yet")
+    equal(e.mode(plain), "", "without TLS it does not serve")
+    plain.kill9()
+    equal(sync_get(e.replicas[2].start(), "/fine"), b"yet", "the right one joins")
+    e.same_state()
+
+
+def told(replica, word):
+    """The replica concerned says in its status what is wrong."""
+    def lines():
+        return [line for line in replica.four("memb").decode().splitlines()
+                if line.startswith(("Trouble", "Alarm")) and word in line]
+    return until(lines, 15, "its status speaks of %r" % word)
+
+
+def test_clocks_hours_apart(t):
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults", "clock_offset.c")
+    library = t.path("clock_offset.so")
+    run("gcc", "-shared", "-fPIC", "-O1", "-o", library, source, timeout=60)
+    e = t.ensemble(start=False, config={"tickTime": 500})
+    for replica, hours in zip(e.replicas, (0, -5, 7)):
+        replica.env.update({"LD_PRELOAD": library, "COORD_CLOCK_HOURS": str(hours)})
+    e.start()
+    for replica in e.replicas:
+        told(replica, "minutes apart")
+        check("minutes apart" in replica.log_text(), "a line in its log")
+    keeper = zk.Raw(e.replicas[0], timeout=4000)
+    keeper.create("/kept", b"", flags=zk.EPHEMERAL)
+    for turn in range(3):  # each clock leads at times
+        victim = e.leader()
+        victim.kill9()
+        new = e.leader(but=victim)
+        until(lambda n=turn, r=new: write(r, "/t%d" % n), 10, "writes go on")
+
+        def moved(to=new):
+            again = zk.Raw(to, connect=False)
+            try:
+                again.connected = again.handshake(session=keeper.session, password=keeper.password,
+                                                  last_zxid=keeper.zxid)
+            except (OSError, Failure):
+                return None
+            return again if again.session else None
+        keeper = until(moved, 4, "no session expires by a clock")
+        check(keeper.stat("/kept") is not None, "its ephemeral")
+        victim.restart()
+    e.same_state()
+    for turn in range(3):
+        equal(sync_get(e.replicas[0], "/t%d" % turn), b"x", "nothing is lost")
