@@ -183,14 +183,23 @@ def test_follower_that_missed_more_than_the_log_gets_a_snapshot(t):
     e.same_state()
 
 
+def resumed(replica, old):
+    """The session of `old` on a new connection; None: refused, for one who has not applied what the client has seen."""
+    new = zk.Raw(replica, connect=False)
+    try:
+        new.connected = new.handshake(session=old.session, password=old.password, last_zxid=old.zxid)
+    except (OSError, Failure):
+        return None
+    return new if new.connected and new.session else None
+
+
 def test_session_moves_and_its_old_connection_is_closed(t):
     e = t.ensemble()
     one, other = e.followers()[:2]
     old = zk.Raw(one)
     old.create("/mine", b"", flags=zk.EPHEMERAL)
-    new = zk.Raw(other, connect=False)
-    new.connected = new.handshake(session=old.session, password=old.password, last_zxid=old.zxid)
-    equal(new.session, old.session, "the session goes on")
+    new = until(lambda: resumed(other, old), 10, "the session goes on")
+    equal(new.session, old.session, "the same session")
     check(old.closed(), "the old connection is closed")
     equal(new.stat("/mine").ephemeral_owner, old.session, "its ephemeral")
     new.set("/mine", b"still")
@@ -231,15 +240,7 @@ def test_session_survives_a_change_of_leader(t):
     c.create("/kept", b"", flags=zk.EPHEMERAL)
     victim.kill9()
     new = e.leader(but=victim)
-
-    def back():
-        again = zk.Raw(new, connect=False)
-        try:
-            again.connected = again.handshake(session=c.session, password=c.password, last_zxid=c.zxid)
-        except (OSError, Failure):
-            return None
-        return again if again.connected and again.session else None
-    again = until(back, 4, "the session goes on at another replica")
+    again = until(lambda: resumed(new, c), 4, "the session goes on at another replica")
     equal(again.stat("/kept").ephemeral_owner, c.session, "its ephemeral is still there")
 
 
@@ -602,16 +603,7 @@ def test_clocks_hours_apart(t):
         victim.kill9()
         new = e.leader(but=victim)
         until(lambda n=turn, r=new: write(r, "/t%d" % n), 10, "writes go on")
-
-        def moved(to=new):
-            again = zk.Raw(to, connect=False)
-            try:
-                again.connected = again.handshake(session=keeper.session, password=keeper.password,
-                                                  last_zxid=keeper.zxid)
-            except (OSError, Failure):
-                return None
-            return again if again.session else None
-        keeper = until(moved, 4, "no session expires by a clock")
+        keeper = until(lambda r=new, old=keeper: resumed(r, old), 4, "no session expires by a clock")
         check(keeper.stat("/kept") is not None, "its ephemeral")
         victim.restart()
     e.same_state()
