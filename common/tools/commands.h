@@ -31,6 +31,6 @@ int acl_set(Context& context, const std::string& path, const std::string& acl, s
 
 int watch(Context& context, const std::string& path, bool recursive);
 int multi(Context& context, const std::string& file);
-int status(Context& context);
+int status(Context& context, bool long_form);
 
 }  // namespace coord::tools

@@ -122,8 +122,10 @@ void add_other_commands(CLI::App& app, Arguments& a, Context& context, int& code
   multi->add_option("FILE", a.path, "The file; `-`: standard input")->required();
   multi->callback([&] { code = coord::tools::multi(context, a.path); });
 
-  CLI::App* status = app.add_subcommand("status", "Print what the server says of itself, and our session");
-  status->callback([&] { code = coord::tools::status(context); });
+  bool long_form = false;
+  CLI::App* status = app.add_subcommand("status", "Print how each server stands, what is wrong, and our session");
+  status->add_flag("-l,--long", long_form, "also all that each server says of itself");
+  status->callback([&] { code = coord::tools::status(context, long_form); });
 
   CLI::App* acl_get = app.add_subcommand("acl-get", "Print a node's ACL, one SCHEME:ID:PERMISSIONS per line");
   acl_get->add_option("PATH", a.path, "Path of the node")->required();

@@ -1,14 +1,18 @@
 // status: what each server says of itself (`srvr`) and of its ensemble (`memb`, a coordd only), asked over the same
-// addresses, and what our session says.
+// addresses: a line for each, then what is wrong; and what our session says.
 #include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "common/base/log.h"
 #include "common/model/ids.h"
@@ -129,47 +133,125 @@ void print_session(Context& context) {
   std::printf("Extensions: none (not a coordd, or one that refuses them)\n");
 }
 
-}  // namespace
-
-namespace {
-
-void print(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  if (text.back() != '\n') std::printf("\n");
+// The value behind "KEY: " at the start of a line; empty: none.
+std::string value_of(const std::string& text, std::string_view key) {
+  const std::string start = std::string(key) + ": ";
+  std::size_t at = text.starts_with(start) ? 0 : text.find("\n" + start);
+  if (at == std::string::npos) return "";
+  at = text.find(start, at) + start.size();
+  return text.substr(at, text.find('\n', at) - at);
 }
 
-bool has_line(const std::string& text, std::string_view start) {
-  return text.starts_with(start) || text.find("\n" + std::string(start)) != std::string::npos;
+// One server and what it said.
+struct Row {
+  std::string name, role, epoch, zxid, digest, learners;
+  bool serves = false;
+  std::string refused;  // it did not answer, and why
+  std::string details;  // as it said it
+  std::vector<std::string> wrong;
+};
+
+void take_ensemble(const std::string& text, Row& row) {
+  row.role = value_of(text, "Role");
+  row.epoch = value_of(text, "Epoch");
+  row.zxid = value_of(text, "Applied");
+  row.digest = value_of(text, "Digest");
+  if (row.role == "leader") row.learners = value_of(text, "Learners");
+  if (value_of(text, "Serving") == "no") row.role += ", not serving";
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string line = text.substr(at, end - at);
+    if (line.starts_with("Trouble: ") || line.starts_with("Alarm: ")) {
+      const std::size_t kind = line.find(' ') + 1;
+      row.wrong.push_back(line.substr(0, kind) + row.name + ": " + line.substr(kind));
+    }
+    at = end + 1;
+  }
+}
+
+Row ask_row(const client::Server& server, std::chrono::milliseconds timeout) {
+  Row row;
+  row.name = name_of(server);
+  const auto text = ask(server, "srvr", timeout);
+  if (!text) {
+    row.refused = text.error().message;
+    row.wrong.push_back("Trouble: " + row.name + ": not answering: " + row.refused);
+    return row;
+  }
+  row.details = *text;
+  row.role = value_of(*text, "Mode");
+  row.zxid = value_of(*text, "Zxid");
+  row.serves = !row.role.empty();
+  const auto ensemble = ask(server, "memb", timeout);
+  if (ensemble && ensemble->starts_with("Server:")) {
+    row.details += ensemble->substr(ensemble->find('\n') + 1);
+    take_ensemble(*ensemble, row);
+  }
+  if (row.role.empty()) row.role = "not serving";
+  return row;
+}
+
+// Two replicas with the same transactions and another content: the worst that can be.
+void compare(std::vector<Row>& rows) {
+  for (std::size_t a = 0; a < rows.size(); ++a) {
+    for (std::size_t b = a + 1; b < rows.size(); ++b) {
+      if (!rows[a].serves || !rows[b].serves || rows[a].digest.empty() || rows[b].digest.empty()) continue;
+      if (rows[a].zxid != rows[b].zxid || rows[a].digest == rows[b].digest) continue;
+      rows[b].wrong.push_back("Alarm: " + rows[b].name + ": its tree differs from that of " + rows[a].name +
+                              " at the same zxid " + rows[a].zxid);
+    }
+  }
+}
+
+void print_rows(const std::vector<Row>& rows) {
+  const auto text = [](const std::string& value) { return value.empty() ? "-" : value.c_str(); };
+  std::size_t width = 6;
+  for (const Row& row : rows) width = std::max(width, row.name.size());
+  const int wide = static_cast<int>(width);
+  std::printf("%-*s  %-20s  %-5s  %-18s  %-16s  %s\n", wide, "SERVER", "ROLE", "EPOCH", "ZXID", "DIGEST", "LEARNERS");
+  for (const Row& row : rows) {
+    if (!row.refused.empty()) {
+      std::printf("%-*s  not answering: %s\n", wide, row.name.c_str(), row.refused.c_str());
+      continue;
+    }
+    std::printf("%-*s  %-20s  %-5s  %-18s  %-16s  %s\n", wide, row.name.c_str(), text(row.role), text(row.epoch),
+                text(row.zxid), text(row.digest), text(row.learners));
+  }
+  for (const Row& row : rows) {
+    for (const std::string& line : row.wrong) std::printf("%s\n", line.c_str());
+  }
+}
+
+void print_details(const std::vector<Row>& rows) {
+  for (const Row& row : rows) {
+    if (row.details.empty()) continue;
+    std::printf("\n%s\n%s%s", row.name.c_str(), row.details.c_str(), row.details.back() == '\n' ? "" : "\n");
+  }
+  std::printf("\n");
 }
 
 }  // namespace
 
 // The servers first: they answer without a quorum too, which a session needs.
-int status(Context& context) {
+int status(Context& context, bool long_form) {
   const auto target = client::parse_target(context.server);
   if (!target) return complain(kUsage, target.error().message);
-  bool any = false, serving = false, trouble = false;
-  for (const client::Server& server : target->servers) {
-    std::printf("Server: %s\n", name_of(server).c_str());
-    const auto text = ask(server, "srvr", context.timeout());
-    if (!text) {
-      std::printf("  not answering: %s\n", text.error().message.c_str());
-      continue;
-    }
-    any = true;
-    print(*text);
-    serving = serving || has_line(*text, "Mode:");
-    const auto ensemble = ask(server, "memb", context.timeout());
-    if (ensemble && ensemble->starts_with("Server:")) {
-      print(ensemble->substr(ensemble->find('\n') + 1));
-      trouble = trouble || has_line(*ensemble, "Trouble:") || has_line(*ensemble, "Alarm:");
-    }
+  std::vector<Row> rows;
+  for (const client::Server& server : target->servers) rows.push_back(ask_row(server, context.timeout()));
+  compare(rows);
+  print_rows(rows);
+  if (long_form) print_details(rows);
+  bool any = false, serves = false, wrong = false;
+  for (const Row& row : rows) {
+    any = any || row.refused.empty();
+    serves = serves || row.serves;
+    wrong = wrong || !row.wrong.empty();
   }
   if (!any) return complain(kNoServer, "no server answers `srvr`");
-  if (!serving) return complain(kNoServer, "no server serves: there is no quorum");
+  if (!serves) return complain(kRefused, "no server serves: there is no leader with a majority");
   if (const int failed = context.connect(); failed != kDone) return failed;
   print_session(context);
-  return trouble ? complain(kRefused, "something is wrong, see the lines Trouble and Alarm") : kDone;
+  return wrong ? complain(kRefused, "something is wrong, see the lines Trouble and Alarm") : kDone;
 }
 
 }  // namespace coord::tools

@@ -47,6 +47,19 @@ const char* mode(const EnsembleStatus& status) {
   return "looking";
 }
 
+// What ZooKeeper's mntr calls peer_state: "leading - broadcast".
+std::string peer_state(const EnsembleStatus& status) {
+  static const std::map<zab::Role, const char*> roles = {{zab::Role::kLooking, "looking"},
+                                                         {zab::Role::kLeading, "leading"},
+                                                         {zab::Role::kFollowing, "following"},
+                                                         {zab::Role::kObserving, "observing"}};
+  static const std::map<zab::Phase, const char*> phases = {{zab::Phase::kElection, "election"},
+                                                           {zab::Phase::kDiscovery, "discovery"},
+                                                           {zab::Phase::kSynchronization, "synchronization"},
+                                                           {zab::Phase::kBroadcast, "broadcast"}};
+  return fmt::format("{} - {}", roles.at(status.role), phases.at(status.phase));
+}
+
 const char* yes_or_no(bool value) { return value ? "yes" : "no"; }
 
 Facts facts(Core& core) {
@@ -123,6 +136,18 @@ std::string mntr(Core& core) {
   line("local_sessions", 0);
   line("open_file_descriptor_count", open_files());
   line("max_file_descriptor_count", files.rlim_cur);
+  if (!status.alone) {
+    std::size_t troubles = 0, voters = status.observer ? 0 : 1;
+    for (const EnsembleStatus::Peer& peer : status.peers) {
+      troubles += peer.trouble.empty() ? 0 : 1;
+      voters += peer.observer ? 0 : 1;
+    }
+    line("peer_state", peer_state(status));
+    line("quorum_size", voters);
+    line("coord_leader", status.leader.value);
+    line("coord_acknowledges", status.acknowledges ? 1 : 0);
+    line("coord_troubles", troubles);
+  }
   if (status.role == zab::Role::kLeading && !status.alone) {
     std::size_t learners = 0, followers = 0, synced = 0;
     for (const EnsembleStatus::Peer& peer : status.peers) {
@@ -153,12 +178,14 @@ std::string mntr(Core& core) {
 // Our own word, which a replica answers without a quorum too: how it stands in the ensemble, and what is wrong.
 std::string memb(Core& core) {
   const EnsembleStatus status = core.ensemble_status();
+  const Facts f = facts(core);
   std::string text = fmt::format(
       "Server: {}\nRole: {}\nLeader: {}\nEpoch: {}\nServing: {}\nAcknowledges: {}\nCluster: {}\n"
-      "Logged: 0x{:x}\nDurable: 0x{:x}\nCommitted: 0x{:x}\nApplied: 0x{:x}\n",
+      "Logged: 0x{:x}\nDurable: 0x{:x}\nCommitted: 0x{:x}\nApplied: 0x{:x}\nDigest: {:016x}\nLearners: {}\n",
       status.self.value, mode(status), status.leader.value, status.epoch, yes_or_no(core.serving()),
       yes_or_no(status.acknowledges), status.cluster_id.empty() ? "none yet" : status.cluster_id,
-      status.last_logged.value, status.last_durable.value, status.last_committed.value, status.last_applied.value);
+      status.last_logged.value, status.last_durable.value, status.last_committed.value, f.zxid.value, f.digest,
+      status.learners());
   for (const EnsembleStatus::Peer& peer : status.peers) {
     text += fmt::format("Member {}: {}, {}", peer.sid.value, peer.observer ? "observer" : "participant",
                         peer.connected ? "connected" : "not connected");
@@ -174,13 +201,30 @@ std::string memb(Core& core) {
   return text;
 }
 
+// As ZooKeeper's conf has it: the limits under our names, for they are in other ticks.
+std::string membership(const Config& c) {
+  std::string text;
+  const Member* own = nullptr;
+  for (const Member& member : c.members) {
+    const bool ipv6 = member.host.find(':') != std::string::npos;
+    text += fmt::format("server.{}={}:{}:{}\n", member.sid.value, ipv6 ? "[" + member.host + "]" : member.host,
+                        member.port, member.observer ? "observer" : "participant");
+    if (member.sid.value == c.server_id) own = &member;
+  }
+  if (own == nullptr) return "";
+  return fmt::format(
+      "coord.peerTickTime={}\ncoord.peerInitLimit={}\ncoord.peerSyncLimit={}\nelectionAlg=3\nelectionPort={}\n"
+      "quorumPort={}\npeerType={}\nmembership: \n{}",
+      c.peer_tick_ms, c.init_limit, c.sync_limit, own->port, own->port, own->observer ? 1 : 0, text);
+}
+
 std::string conf(Core& core) {
   const Config& c = core.config();
-  return fmt::format(
+  return membership(c).insert(0, fmt::format(
       "clientPort={}\nsecureClientPort=-1\ndataDir={}\ndataDirSize={}\ndataLogDir={}\ndataLogSize=0\ntickTime={}\n"
       "maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog={}\nserverId={}\n",
       c.client_port, c.data_dir, core.store().space().used_bytes, c.data_dir, c.tick_time_ms, c.connections_per_ip_max,
-      c.min_timeout(), c.max_timeout(), c.client_backlog, c.server_id);
+      c.min_timeout(), c.max_timeout(), c.client_backlog, c.server_id));
 }
 
 std::string envi() {

@@ -161,8 +161,14 @@ std::string set_member(Config& config, Text id, Text value) {
   return "";
 }
 
+std::string set_secret(Config& config, Text value) {
+  if (!config.peer_secret.empty()) return "the secret is given twice: keep one line of it";
+  return text(&Config::peer_secret)(config, value);
+}
+
 // A secret that others can read is none.
 std::string set_secret_file(Config& config, Text value) {
+  if (!config.peer_secret.empty()) return "the secret is given twice: keep one line of it";
   const std::string path(value);
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return "cannot be read: " + std::string(std::strerror(errno));
@@ -217,7 +223,7 @@ const std::map<Text, Setter>& setters() {
       {"coord.peerTickTime", number(&Config::peer_tick_ms, 50, 10'000)},
       {"coord.peerInitLimit", number(&Config::init_limit, 1, 100'000)},
       {"coord.peerSyncLimit", number(&Config::sync_limit, 2, 100'000)},
-      {"coord.peerSecret", text(&Config::peer_secret)},
+      {"coord.peerSecret", set_secret},
       {"coord.peerSecretFile", set_secret_file},
       {"coord.peerTls.cert", text(&Config::peer_certificate)},
       {"coord.peerTls.key", text(&Config::peer_key)},

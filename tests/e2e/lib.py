@@ -80,16 +80,24 @@ def raises_errno(expected, action, what=""):
     raise Failure("%s: expected %s, but it succeeded with %r" % (what, names, value))
 
 
+reserved = []  # sockets that keep others from choosing the ports that this process has chosen
+
+
 def free_port():
-    # Below the ephemeral range, so that no client connection of another test takes it in between.
+    # Below the ephemeral range, so that no client connection of another test takes it in between. Chosen once by one
+    # process, also while another runs tests: a socket of that name, which no file is left of, says that it is taken.
     for _ in range(200):
         port = random.randrange(20000, 32000)
+        name = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe:
             try:
+                name.bind("\0coord-test-port-%d" % port)
                 probe.bind(("127.0.0.1", port))
-                return port
             except OSError:
+                name.close()
                 continue
+        reserved.append(name)
+        return port
     raise Failure("no free port on 127.0.0.1")
 
 
@@ -449,11 +457,7 @@ class Ensemble:
     """Several coordd on loopback, with a shared secret. `replicas[n].number` is the server id, from 1."""
 
     def __init__(self, context, size=3, config=None, start=True, observers=()):
-        ports = []
-        while len(ports) < size:
-            port = free_port()
-            if port not in ports:
-                ports.append(port)
+        ports = [free_port() for _ in range(size)]
         keys = {"server.%d" % (n + 1): "127.0.0.1:%d:1%s" % (port, ":observer" if n + 1 in observers else "")
                 for n, port in enumerate(ports)}
         keys.update({"coord.peerSecret": "of the tests", "4lw.commands.whitelist": "*", "maxClientCnxns": 0})

@@ -121,6 +121,35 @@ TEST(Config, ASecretFileIsForItsOwnerAlone) {
   std::filesystem::remove_all(directory);
 }
 
+TEST(Config, TheSecretIsGivenOnce) {
+  for (const char* second : {"coord.peerSecret=b", "coord.peerSecretFile=/dev/null"}) {
+    const auto result = interpret("coord.peerSecret=a\n" + std::string(second) + "\n");
+    ASSERT_FALSE(result) << second;
+    EXPECT_NE(result.error().message.find("zoo.cfg:2: coord.peerSecret"), std::string::npos) << result.error().message;
+    EXPECT_NE(result.error().message.find("twice"), std::string::npos) << result.error().message;
+  }
+}
+
+TEST(Config, PeerTicksAreNotZooKeepers) {
+  const auto defaults = interpret("initLimit=10\nsyncLimit=5\n");
+  ASSERT_TRUE(defaults);
+  EXPECT_EQ(defaults->peer_tick_ms, 200);
+  EXPECT_EQ(defaults->init_limit, 50);
+  EXPECT_EQ(defaults->sync_limit, 3);
+  const auto result = interpret("coord.peerTickTime=50\ncoord.peerInitLimit=100\ncoord.peerSyncLimit=2\n"
+                                "coord.peerAddress=127.0.0.2\ncoord.logKeepTime=3600\n");
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->peer_tick_ms, 50);
+  EXPECT_EQ(result->init_limit, 100);
+  EXPECT_EQ(result->sync_limit, 2);
+  EXPECT_EQ(result->peer_address, "127.0.0.2");
+  EXPECT_EQ(result->log_keep_seconds, 3600u);
+  for (const char* line : {"coord.peerTickTime=49", "coord.peerTickTime=10001", "coord.peerSyncLimit=1",
+                           "coord.peerInitLimit=0", "coord.logKeepTime=-1"}) {
+    EXPECT_FALSE(interpret(std::string(line) + "\n")) << line;
+  }
+}
+
 TEST(Config, DefaultsFollowTheTick) {
   const auto result = interpret("tickTime=500\ndataDir=/x\nclientPort=2181\n");
   ASSERT_TRUE(result);
