@@ -20,6 +20,12 @@
 
 namespace coord::peers {
 
+struct PeerAddress {
+  std::string host;        // a name or a numeric address
+  std::uint16_t port = 0;
+  bool observer = false;
+};
+
 class LinksUser {
  public:
   virtual ~LinksUser() = default;
@@ -50,6 +56,10 @@ class Links {
   virtual std::size_t queued_bytes(zab::LinkId link) const = 0;
   // What is new about us, for the handshakes to come.
   virtual void set_cluster_id(const std::string& cluster_id) = 0;
+  // The members as of this version, which came by the log, and the ensemble's feature level. Links to those who left or
+  // have another role go on as what they are; who is dialed changes at once.
+  virtual void set_members(Zxid version, std::map<Sid, PeerAddress> members) = 0;
+  virtual void set_feature_level(int level) = 0;
 };
 
 }  // namespace coord::peers

@@ -43,6 +43,7 @@ struct DigestNote {
 struct Touched {                  // sessions heard of since the last one
   std::uint64_t answers = 0;      // the highest Ask that this table answers
   bool refuse_writes = false;     // the sender's disk is nearly full
+  std::int32_t feature_level = 1;  // what the sender knows
   std::vector<Touch> touches;
   std::vector<DigestNote> digests;
 };

@@ -28,6 +28,7 @@
 #include "common/model/records.h"
 #include "common/wire/extension.h"
 #include "common/wire/protocol.h"
+#include "replica/tree/ensemble.h"
 
 namespace coord::tree {
 
@@ -147,6 +148,12 @@ class StateMachine {
   // What changed since the last fold, as of last_applied(). Never empties half a change: call between applies.
   // Which data directory acknowledges for which server (wire::Op::kEnrol, a leader's internal request with session 0).
   const std::map<Sid, std::string>& enrolled() const;
+  // The members as the last reconfig left them; empty (and version 0): there was none.
+  const std::vector<Member>& members() const;
+  Zxid members_version() const;
+  std::int32_t feature_level() const;  // 1 if none was ever set
+  // The leader's own view, for the next prepare() of kReconfig or kFeatureLevel. Not replicated.
+  void set_electorate(Electorate electorate);
 
   std::size_t dirty_nodes() const;
   std::size_t dirty_bytes() const;  // an estimate of the encoded size

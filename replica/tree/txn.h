@@ -17,6 +17,7 @@
 #include "common/wire/codec.h"
 #include "common/wire/extension.h"
 #include "common/wire/protocol.h"
+#include "replica/tree/ensemble.h"
 
 namespace coord::tree {
 
@@ -85,12 +86,22 @@ struct ReserveIdsTxn {
 struct EnrolTxn {
   std::map<Sid, std::string> directories;
 };
+// The members from here on, all of them, ascending by id; `directories`: of servers that are new, enrolled with it. The
+// enrolments of servers that are not in the list any more go. Feature level 2.
+struct ReconfigTxn {
+  std::vector<Member> members;
+  std::map<Sid, std::string> directories;
+};
+struct FeatureLevelTxn {  // feature level 2
+  std::int32_t level = 0;
+};
 struct ErrorTxn {
   Err err = Err::kOk;  // kOk: nothing had to change (chmod to the same mode, a repeated sequence number)
 };
 
 using Change = std::variant<CreateTxn, DeleteTxn, SetDataTxn, SetAclTxn, SetAttributesTxn, MoveTxn, ExchangeTxn,
-                            CheckTxn, CreateSessionTxn, CloseSessionTxn, ReserveIdsTxn, ErrorTxn, EnrolTxn>;
+                            CheckTxn, CreateSessionTxn, CloseSessionTxn, ReserveIdsTxn, ErrorTxn, EnrolTxn,
+                            ReconfigTxn, FeatureLevelTxn>;
 
 struct Txn {
   SessionId session;         // who asked; 0: the replica itself
@@ -115,5 +126,7 @@ std::map<Sid, std::string> read_directories(wire::Reader& r);
 void encode(const Txn& txn, std::string& out);
 // nullopt: not a transaction of a version we know. Never throws; bounded by the input.
 std::optional<Txn> decode(std::string_view bytes);
+// The ReconfigTxn in an encoded transaction; nullopt: there is none. Cheap for all others: looks at the op only.
+std::optional<ReconfigTxn> reconfig_of(std::string_view bytes);
 
 }  // namespace coord::tree

@@ -15,6 +15,7 @@
 
 #include "common/model/ids.h"
 #include "replica/zab/history.h"
+#include "replica/zab/quorum.h"
 
 namespace coord::zab {
 
@@ -37,6 +38,7 @@ struct Notification {
   // (zab.md section 2.3, stranded promise).
   std::uint32_t accepted_epoch = 0;
   bool wants_answer = false;     // the sender is looking and has not heard from the receiver in this round
+  Zxid members;                  // version of the last membership that the sender knows to be committed
 };
 
 // --- learner channel, from the learner
@@ -81,6 +83,8 @@ struct SyncFrom {
 struct SnapshotBegin {
   Zxid zxid;                       // of the tree in it
   std::uint64_t bytes = 0;         // about, for the log line
+  Membership membership;           // in force at the leader; its transaction is in the snapshot or among the entries
+                                   // that follow before NEWLEADER. Version 0: as the files say
 };
 struct SnapshotChunk {
   std::string bytes;               // the store's own format, checksummed inside

@@ -22,6 +22,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -72,9 +73,13 @@ struct Limits {
 
 struct Config {
   Sid self;
+  // The members as the files say, for as long as the log says nothing.
   Quorum voters;
   std::set<Sid> observers;
   bool observer = false;                  // this server
+  // The members that the entry with this payload makes the members, `version` left 0; nullopt: it is no such entry.
+  // Called for each entry that is appended: cheap for those that are not. Empty: there are none.
+  std::function<std::optional<Membership>(const std::string& payload)> membership_of;
   std::uint32_t counter_max = 0xf0000000;  // hand over before a counter above this (zab.md section 1.3)
   std::uint64_t seed = 0;                 // of the jitter in the election's timers
   Timing timing;
@@ -97,6 +102,8 @@ struct DurableState {
   // For the bootstrap: what a virgin that becomes the first leader names its cluster. Random, made by the driver.
   std::string fresh_cluster_id, fresh_secret;
   std::map<Sid, std::string> enrolled;  // as of the tree at start, see Enrolled
+  // What the tree holds (if its version is not 0), then what is in the log above it, ascending.
+  std::vector<Membership> memberships;
 };
 
 // --- events
@@ -226,6 +233,7 @@ struct ReadLog {  // of this server's own durable log: the entries in (after, up
 };
 struct SendSnapshot {  // SnapshotBegin, chunks, SnapshotEnd on this link, then SnapshotSent; pings may come between
   LinkId link;
+  Membership membership;  // for SnapshotBegin
 };
 struct ReceiveSnapshot {  // one message of it, in order
   LinkId link;
@@ -292,11 +300,16 @@ class Peer {
   struct LearnerView {
     Sid sid;
     bool voter = false, counted = false, serving = false;
+    bool synced = false;       // has this leader's history on disk, and its promise is this leader's
+    std::string directory_id;
     Zxid acked;
     std::int64_t silent_ms = 0;
   };
   std::vector<LearnerView> learners() const;
   std::optional<std::uint64_t> round() const;  // of the election
+
+  const Membership& membership() const;           // the last one known to be committed
+  const Membership* pending_membership() const;   // logged, not known to be committed; nullptr: none
 
  private:
   struct Impl;
