@@ -43,6 +43,55 @@ Core::Core(Config configuration, DurableState durable_state)
   COORD_CHECK_MSG(accepted_epoch >= current_epoch, "an epoch was adopted that was never promised");
   COORD_CHECK_MSG(current_epoch >= log.last().epoch(), "the log holds an epoch that was never adopted");
   COORD_CHECK_MSG(committed <= log.last(), "the log lacks what was committed");
+  base_.voters = config.voters.voters();
+  base_.observers = config.observers;
+  if (config.observer) {
+    base_.voters.erase(config.self);
+    base_.observers.insert(config.self);
+  }
+  for (const Membership& membership : start_state.memberships) {
+    if (COORD_MUTANT(kPendingForgottenAtRestart) && membership.version > committed) break;
+    note_membership(membership);
+  }
+  rebuild_voters();
+  settle_membership();
+  members_changed = false;
+}
+
+// --- members
+
+void Core::rebuild_voters() {
+  voters = pending_ ? Quorum(base_.voters, pending_->voters) : Quorum(base_.voters);
+  members_changed = true;
+}
+
+// Of an entry of the log. That there is another one behind it proves that the one before is committed.
+void Core::note_membership(Membership membership) {
+  if (membership.version <= base_.version) return;
+  if (pending_) base_ = std::move(*pending_);
+  pending_ = std::move(membership);
+  rebuild_voters();
+}
+
+void Core::settle_membership() {
+  if (!pending_ || pending_->version > committed) return;
+  base_ = std::move(*pending_);
+  pending_.reset();
+  rebuild_voters();
+}
+
+void Core::install_membership(const Membership& membership) {
+  if (membership.version == Zxid{} || COORD_MUTANT(kSnapshotWithoutMembership)) return;
+  base_ = membership;
+  pending_.reset();
+  rebuild_voters();
+}
+
+void Core::membership_committed(Zxid version) {
+  if (!pending_ || pending_->version != version) return;
+  base_ = std::move(*pending_);
+  pending_.reset();
+  rebuild_voters();
 }
 
 void Core::emit(Action action) { out_->push_back(std::move(action)); }
@@ -76,12 +125,21 @@ std::uint64_t Core::persist(Persist persist, Zxid installs) {
     COORD_CHECK_MSG(*persist.truncate_after >= committed, "what is committed is never cut");
     log.truncate_after(*persist.truncate_after);
     durable = std::min(durable, log.last());
+    if (pending_ && pending_->version > log.last() && !COORD_MUTANT(kMembershipNotCutWithLog)) {
+      pending_.reset();
+      rebuild_voters();
+    }
   }
   for (const LogEntry& entry : persist.append) {
     COORD_CHECK(entry.previous == log.last());
     log.append(entry.zxid);
     ++seen_entries_;
     seen_bytes_ += bytes_of(entry);
+    if (!config.membership_of) continue;
+    if (auto membership = config.membership_of(*entry.payload)) {
+      membership->version = entry.zxid;
+      note_membership(*std::move(membership));
+    }
   }
   durable = std::min(durable, log.last());
   in_flight_.push_back({persist.id, changes_log ? std::optional<Zxid>(log.last()) : std::nullopt,
@@ -101,6 +159,7 @@ void Core::persisted(std::uint64_t id) {
     if (!done.installs) continue;
     // Whatever became of the role that asked for it: the state on disk is this one now.
     committed = std::max(committed, *done.installs);
+    settle_membership();
     delivered = *done.installs;
     emit(Reload{*done.installs});
   }
@@ -109,6 +168,7 @@ void Core::persisted(std::uint64_t id) {
 void Core::deliver(Zxid up_to, bool again) {
   COORD_CHECK_MSG(up_to <= log.last(), "committed beyond the log");
   committed = std::max(committed, up_to);
+  settle_membership();
   if (committed == Zxid{} || (committed <= delivered && !again)) return;
   delivered = committed;
   emit(Deliver{committed});
@@ -120,6 +180,13 @@ std::size_t Core::average_entry_bytes() const {
 
 bool Core::enrolled_as(Sid sid, const std::string& directory_id) const {
   if (enrolled.empty() || COORD_MUTANT(kUnenrolledCounted)) return true;
+  // Enrolled by the change of the members itself, which counts before it is committed.
+  for (const Membership* membership : {pending_ ? &*pending_ : nullptr, &base_}) {
+    if (membership == nullptr) continue;
+    if (const auto join = membership->joins.find(sid); join != membership->joins.end()) {
+      return join->second == directory_id;
+    }
+  }
   const auto it = enrolled.find(sid);
   return it != enrolled.end() && it->second == directory_id;
 }

@@ -63,12 +63,20 @@ class Core {
   std::size_t average_entry_bytes() const;
 
   // --- who counts (see Enrolled in peer.h)
-  bool is_voter() const { return config.voters.is_voter(config.self) && !config.observer; }
+  bool is_voter() const { return voters.is_voter(config.self); }
   bool enrolled_as(Sid sid, const std::string& directory_id) const;
   bool self_counts() const;
   // Identity is like data until the first entry is logged: it comes with the history that is adopted. So a nominee that
   // named a cluster and died before anybody used the name locks nobody out. A damaged store had entries.
   bool virgin() const { return cluster_id.empty() || (log.last() == Zxid{} && !damaged); }
+
+  // --- who is a member (replica/README.md, membership)
+  const Membership& base() const { return base_; }                        // the last one known to be committed
+  const std::optional<Membership>& pending() const { return pending_; }   // in the log, not known to be committed
+  // A snapshot brings it; that of this log is void.
+  void install_membership(const Membership& membership);
+  // Somebody knows that this version is committed.
+  void membership_committed(Zxid version);
 
   // --- time
   std::int64_t now = 0;  // advances by at most kTickMost per tick: a stop of this process is nobody else's silence
@@ -91,6 +99,8 @@ class Core {
   std::string cluster_id, secret;
   bool damaged;
   std::map<Sid, std::string> enrolled;
+  Quorum voters;                 // of base and pending
+  bool members_changed = false;  // in this step: roles and majorities are to be looked at again
 
   Role role = Role::kLooking;
   Phase phase = Phase::kElection;
@@ -113,6 +123,12 @@ class Core {
     std::optional<Zxid> installs;  // a snapshot of this
     bool repairs = false;
   };
+  void note_membership(Membership membership);
+  void settle_membership();
+  void rebuild_voters();
+
+  Membership base_;
+  std::optional<Membership> pending_;
   std::deque<InFlight> in_flight_;
   std::uint64_t next_persist_id_ = 1;
   std::uint64_t seen_entries_ = 0, seen_bytes_ = 0;

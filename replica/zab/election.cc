@@ -64,7 +64,7 @@ bool Election::eligible() const {
   if (!core_.self_counts()) return false;
   std::set<Sid> reachable{core_.config.self};
   for (const auto& [peer, link] : core_.election_links) reachable.insert(peer);
-  return core_.config.voters.is_quorum(reachable);
+  return core_.voters.is_quorum(reachable);
 }
 
 Vote Election::initial_vote() const {
@@ -72,7 +72,7 @@ Vote Election::initial_vote() const {
 }
 
 bool Election::adopt(const Vote& vote) {
-  if (!core_.is_voter() || vote.leader == core_.config.self || !core_.config.voters.is_voter(vote.leader)) return false;
+  if (!core_.is_voter() || vote.leader == core_.config.self || !core_.voters.is_voter(vote.leader)) return false;
   if (!linked(vote.leader) || !better(vote, vote_)) return false;
   vote_ = vote;
   quorum_since_.reset();
@@ -84,9 +84,10 @@ Notification Election::present(Sid to) const {
   notification.state = core_.role;
   notification.round = round_;
   notification.accepted_epoch = core_.accepted_epoch;
+  notification.members = core_.base().version;
   if (core_.role == Role::kLooking) {
     notification.vote = vote_;
-    const bool asks = running_ && core_.config.voters.is_voter(to);
+    const bool asks = running_ && core_.voters.is_voter(to);
     notification.wants_answer = asks && !votes_.contains(to) && !others_.contains(to);
   } else {
     // Until the new epoch is adopted, what was voted for; then the leader's real epoch: the same at all of its members,
@@ -124,7 +125,7 @@ void Election::drop_deaf_links() {
 
 void Election::broadcast() {
   for (const auto& [peer, link] : core_.election_links) {
-    if (core_.config.voters.is_voter(peer)) send(peer, link);
+    if (core_.voters.is_voter(peer)) send(peer, link);
   }
 }
 
@@ -171,7 +172,7 @@ void Election::received(Sid from, const Notification& notification) {
     return;
   }
   // An observer asks, is answered, and changes nothing.
-  if (!core_.config.voters.is_voter(from)) {
+  if (!core_.voters.is_voter(from)) {
     if (is_looking) tell(from);
     return;
   }
@@ -227,7 +228,10 @@ bool Election::check_live_leader() {
     for (const auto& [other, its] : others_) {
       if (its.vote.leader == leader && its.vote.epoch == notification.vote.epoch) members.insert(other);
     }
-    if (!core_.config.voters.is_quorum(members)) continue;
+    // A leader whose list of members is newer than the one here cannot be judged by this one. To follow is always safe:
+    // it judges itself.
+    const bool knows_better = speaks && notification.members > core_.base().version;
+    if (!core_.voters.is_quorum(members) && !knows_better) continue;
     round_ = std::max(round_, notification.round);
     decide(notification.vote, std::move(members));
     return true;
@@ -258,7 +262,7 @@ bool Election::leader_speaks(Sid leader) const {
 
 bool Election::all_agree(const std::set<Sid>& supporters) const {
   return std::all_of(core_.election_links.begin(), core_.election_links.end(), [&](const auto& link) {
-    return !core_.config.voters.is_voter(link.first) || supporters.contains(link.first);
+    return !core_.voters.is_voter(link.first) || supporters.contains(link.first);
   });
 }
 
@@ -267,7 +271,7 @@ void Election::check() {
   if (core_.now >= not_before_ && check_live_leader()) return;
   if (!core_.is_voter() || vote_.leader == Sid{}) return;
   std::set<Sid> supporters = supporters_of(vote_.leader);
-  if (!core_.config.voters.is_quorum(supporters) || !leader_speaks(vote_.leader)) {
+  if (!core_.voters.is_quorum(supporters) || !leader_speaks(vote_.leader)) {
     quorum_since_.reset();
     return;
   }

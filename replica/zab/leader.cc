@@ -32,8 +32,14 @@ void Leader::end(const std::string& reason) {
 
 // --- who counts
 
+// As the log says, whatever the learner takes itself for: it may not know yet that it was made one.
+bool Leader::is_voter(const Learner& learner) const {
+  return core_.voters.is_voter(learner.sid) || COORD_MUTANT(kObserverCounted) ||
+         (COORD_MUTANT(kGuestCounted) && !core_.base().is_member(learner.sid));
+}
+
 bool Leader::may_count(const Learner& learner) const {
-  return learner.voter && (!learner.damaged || COORD_MUTANT(kDamagedCounted)) &&
+  return is_voter(learner) && (!learner.damaged || COORD_MUTANT(kDamagedCounted)) &&
           core_.enrolled_as(learner.sid, learner.info.directory_id);
 }
 
@@ -59,9 +65,6 @@ Leader::Learner* Leader::at(LinkId link) {
 }
 
 void Leader::link_up(LinkId link, Sid peer) {
-  if (!core_.config.voters.is_voter(peer) && !core_.config.observers.contains(peer)) {
-    return core_.close(link, "not a member of this ensemble");
-  }
   for (auto& [other, learner] : learners_) {
     if (learner.sid != peer) continue;
     refuse(learner, "another connection of the same server");
@@ -121,14 +124,14 @@ void Leader::on(Learner& learner, const FollowerInfo& info) {
   if (learner.stage != Stage::kLinked) return refuse(learner, "FollowerInfo twice");
   if (info.accepted_epoch >= kEpochMax) return refuse(learner, "an absurd epoch");
   learner.info = info;
-  learner.voter = (info.voter && core_.config.voters.is_voter(learner.sid)) || COORD_MUTANT(kObserverCounted);
   learner.damaged = info.damaged;
   learner.stage = Stage::kInfo;
   std::uint32_t& promised = core_.promises[learner.sid];
   promised = std::max(promised, info.accepted_epoch);
   supporters_.insert(learner.sid);
   const auto enrolled = core_.enrolled.find(learner.sid);
-  if (learner.voter && enrolled != core_.enrolled.end() && enrolled->second != info.directory_id) {
+  const bool lost = enrolled != core_.enrolled.end() && !core_.enrolled_as(learner.sid, info.directory_id);
+  if (is_voter(learner) && lost) {
     core_.alarm("server " + std::to_string(learner.sid.value) +
                 " has another data directory than the one enrolled: it lost its disk and does not count; give it "
                 "another server id");
@@ -289,7 +292,7 @@ void Leader::persisted(std::uint64_t id) {
 // A voter that looks again in a later round has withdrawn its vote (ZOOKEEPER-3109); and a quorum that follows somebody
 // else needs no further proof.
 void Leader::notified(Sid from, const Notification& notification) {
-  if (!core_.config.voters.is_voter(from)) return;
+  if (!core_.voters.is_voter(from)) return;
   elsewhere_.erase(from);
   if (notification.state == Role::kLooking) {
     const bool withdrawn = notification.round > election_round_ ||

@@ -37,7 +37,7 @@ class Leader {
   void snapshot_sent(const SnapshotSent& sent);
   void confirm(std::uint64_t number);
   void resign();
-  void enrolment_changed();
+  void electorate_changed();  // enrolments, members
   void tick(std::int64_t stopped_ms);
 
   bool accepts_proposals() const;
@@ -68,7 +68,7 @@ class Leader {
     Stage stage = Stage::kLinked;
     FollowerInfo info;
     AckEpoch promise;
-    bool voter = false, damaged = false;
+    bool damaged = false;
     std::int64_t heard_at = 0;
     Zxid common;   // of its log and ours, if entries above it are still here
     Zxid sent, sync_end;
@@ -86,10 +86,11 @@ class Leader {
   enum class Progress : std::uint8_t { kGathering, kMinting, kPromising, kAdopting, kBroadcast };
 
   // --- discovery and establishment (leader.cc)
-  bool may_count(const Learner& learner) const;  // as far as its directory goes
+  bool is_voter(const Learner& learner) const;
+  bool may_count(const Learner& learner) const;  // as far as its role and directory go
   bool counts(const Learner& learner) const;     // and its promise
   std::set<Sid> counted_at(Stage stage) const;   // this server too, if it counts; learners at this stage or beyond
-  bool is_quorum(const std::set<Sid>& sids) const { return core_.config.voters.is_quorum(sids); }
+  bool is_quorum(const std::set<Sid>& sids) const { return core_.voters.is_quorum(sids); }
   void try_mint();
   void offer_epoch(Learner& learner);
   void try_synchronize();

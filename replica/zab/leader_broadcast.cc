@@ -37,6 +37,8 @@ bool Leader::accepts_proposals() const {
 
 void Leader::propose(const Propose& proposal) {
   COORD_CHECK(proposal.payload != nullptr);
+  COORD_CHECK_MSG(!core_.pending() || !core_.config.membership_of || !core_.config.membership_of(*proposal.payload),
+                  "one change of the members at a time");
   LogEntry entry{proposal.zxid, core_.log.last(), proposal.payload, proposal.origin};
   const std::size_t bytes = bytes_of(entry);
   tail_.push_back(entry);
@@ -77,8 +79,10 @@ void Leader::advance_commit() {
   // Only acknowledgements of this epoch count: what came before was settled by the NEWLEADER quorum (section 3.4).
   const Zxid own = COORD_MUTANT(kLeaderAckUndurable) ? core_.log.last() : core_.durable;
   if (own.epoch() == core_.epoch && core_.self_counts()) acks_.acknowledge(core_.config.self, own);
-  const Zxid reached = acks_.committed(core_.config.voters);
-  if (reached > core_.committed) {
+  // Again: a change of the members that was committed may leave others to decide about what is behind it.
+  for (;;) {
+    const Zxid reached = acks_.committed(core_.voters);
+    if (reached <= core_.committed) break;
     COORD_CHECK(reached.epoch() == core_.epoch);
     const std::size_t end = tail_index(reached);
     for (std::size_t i = tail_index(std::max(core_.committed, tail_floor_)); i < end; ++i) {
@@ -165,7 +169,7 @@ void Leader::on(Learner& learner, const Pong& pong) {
 
 // --- enrolment (see Enrolled in peer.h)
 
-void Leader::enrolment_changed() {
+void Leader::electorate_changed() {
   for (auto it = heard_at_.begin(); it != heard_at_.end();) {
     const bool still = std::any_of(learners_.begin(), learners_.end(),
                                    [&](const auto& l) { return l.second.sid == it->first && counts(l.second); });
@@ -184,16 +188,16 @@ void Leader::enrolment_changed() {
 void Leader::ask_enrolment() {
   if (progress_ != Progress::kBroadcast || !core_.self_counts() || core_.start_state.directory_id.empty()) return;
   // Alone, there is nobody to be told from; and enrolled alone, it could not be given other voters later.
-  if (core_.config.voters.voters().size() < 2) return;
+  if (core_.voters.voters().size() < 2) return;
   std::map<Sid, std::string> missing;
   for (const auto& [link, learner] : learners_) {
-    const bool here = learner.voter && learner.stage >= Stage::kSynced && !learner.info.directory_id.empty();
+    const bool here = is_voter(learner) && learner.stage >= Stage::kSynced && !learner.info.directory_id.empty();
     if (here && !core_.enrolled.contains(learner.sid)) missing[learner.sid] = learner.info.directory_id;
   }
   if (core_.enrolled.empty()) {
     missing[core_.config.self] = core_.start_state.directory_id;
     const bool patient = core_.now - established_at_ < kEnrolPatience * core_.config.timing.connect_limit;
-    if (missing.size() < core_.config.voters.voters().size() && patient) return;
+    if (missing.size() < core_.voters.voters().size() && patient) return;
     // From then on only the enrolled ones count: fewer than a quorum of them could never lead again.
     std::set<Sid> named;
     for (const auto& [sid, directory] : missing) named.insert(sid);
@@ -283,8 +287,9 @@ void Leader::watch_strays() {
 std::vector<Peer::LearnerView> Leader::learners() const {
   std::vector<Peer::LearnerView> views;
   for (const auto& [link, learner] : learners_) {
-    views.push_back({learner.sid, learner.voter, counts(learner), learner.stage == Stage::kServing, learner.acked,
-                     core_.now - learner.heard_at});
+    const bool synced = learner.stage >= Stage::kSynced && learner.promise.counts && !learner.damaged;
+    views.push_back({learner.sid, is_voter(learner), counts(learner), learner.stage == Stage::kServing, synced,
+                     learner.info.directory_id, learner.acked, core_.now - learner.heard_at});
   }
   return views;
 }

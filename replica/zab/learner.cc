@@ -102,7 +102,8 @@ void Learner::on(const LeaderInfo& m) {
   if (m.epoch < core_.current_epoch) return violation("it leads an earlier epoch than the one adopted");
   epoch_ = m.epoch;
   if (epoch_ > core_.accepted_epoch) {
-    counts_ = core_.is_voter() || COORD_MUTANT(kObserverCounted);
+    // Whether an acknowledgement of this server makes a quorum is the leader's to say.
+    counts_ = true;
     core_.accepted_epoch = epoch_;
     core_.accepted_from = leader_;
     core_.epoch = epoch_;
@@ -117,8 +118,8 @@ void Learner::on(const LeaderInfo& m) {
   // The same promise to the same leader counts again; given to another, or for a later epoch, it forbids to
   // acknowledge, but not to learn (zab.md section 2.3).
   const bool same_leader = core_.accepted_from == leader_ || COORD_MUTANT(kPromiseTwice);
-  counts_ = core_.is_voter() && epoch_ == core_.accepted_epoch && same_leader;
-  if (COORD_MUTANT(kStrandedCounts)) counts_ = core_.is_voter();
+  counts_ = epoch_ == core_.accepted_epoch && same_leader;
+  if (COORD_MUTANT(kStrandedCounts)) counts_ = true;
   send_promise();
 }
 
@@ -151,6 +152,7 @@ void Learner::on(const SnapshotBegin& m) {
   reset_staging();
   stage_ = Stage::kSnapshot;
   snapshot_ = m.zxid;
+  snapshot_membership_ = m.membership;
   core_.emit(ReceiveSnapshot{*link_, m});
 }
 
@@ -258,6 +260,9 @@ void Learner::on(const NewLeader& m) {
                 to_string(staged_end_) + ": histories have diverged; this replica does not follow it");
     return violation("a history that ends below what is committed");
   }
+  if (snapshot_ && snapshot_membership_.version > staged_end_) {
+    return violation("a snapshot with members from behind its history");
+  }
   new_leader_ = m;
   stage_ = Stage::kStaged;
   if (!snapshot_ || snapshot_staged_) adopt();
@@ -270,6 +275,7 @@ void Learner::adopt() {
   stage_ = Stage::kAdopting;
   std::optional<Discard> discard;
   if (snapshot_) {
+    core_.install_membership(snapshot_membership_);
     persist.install_snapshot = true;
     discard = Discard{Zxid{}};
   } else if (point_ != core_.log.last() && !COORD_MUTANT(kTruncationSkipped)) {

@@ -31,6 +31,9 @@ class Learner {
   void snapshot_staged(const SnapshotStaged& staged);
   void tick();
 
+  // The role follows from the members.
+  void set_phase(Phase phase);
+
   bool broadcasting() const { return stage_ == Stage::kBroadcast; }
   LinkId link() const { return link_.value_or(LinkId{}); }
   bool acknowledges() const { return counts_ && core_.self_counts(); }
@@ -60,7 +63,6 @@ class Learner {
   void on(const Commit& m);
 
   void violation(const std::string& what);  // of the protocol, by the leader: the link is given up
-  void set_phase(Phase phase);
   void send_promise();
   void reset_staging();
   bool stage_entry(const LogEntry& entry);
@@ -86,6 +88,7 @@ class Learner {
   // Staged.
   std::optional<Zxid> snapshot_;         // SnapshotBegin came; of what
   std::optional<Zxid> snapshot_staged_;  // complete on disk
+  Membership snapshot_membership_;
   std::uint64_t chunks_ = 0;
   Zxid point_, staged_end_;
   std::vector<LogEntry> staged_;

@@ -25,6 +25,12 @@ enum class Mutation {
   kBetterHistoryIgnored,    // a nominee does not mind a follower with a longer history
   kLeaderAckUndurable,      // the leader counts its own log before it is durable
   kEpochNotRaised,          // the new epoch is the leader's own promise + 1, not the quorum's
+  kNewQuorumOnly,           // while a change of the members is pending, the new list decides alone
+  kOldQuorumOnly,           // ... the old one alone
+  kPendingForgottenAtRestart,  // a change that is logged and not committed is not known after a restart
+  kGuestCounted,            // who is no member counts
+  kMembershipNotCutWithLog,  // a change whose transaction was cut off goes on
+  kSnapshotWithoutMembership,  // the list that comes with a snapshot is not taken
 };
 
 #ifdef COORD_MUTANTS

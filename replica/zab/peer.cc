@@ -43,6 +43,7 @@ struct Peer::Impl {
   void leave();
   void start_role(const Vote& vote);
   void check_enrolled();
+  void members_changed();
   Zxid next_zxid() const;
   bool accepts_proposals() const { return leader && leader->accepts_proposals(); }
 
@@ -149,8 +150,7 @@ void Peer::Impl::on(const Tick& event) {
 void Peer::Impl::on(const LinkUp& event) {
   if (core.links.contains(event.link)) return;
   core.links[event.link] = {event.channel, event.peer, event.dialed};
-  const bool member = core.config.voters.is_voter(event.peer) || core.config.observers.contains(event.peer);
-  if (!member || event.peer == core.config.self) return core.close(event.link, "not a member of this ensemble");
+  if (event.peer == core.config.self) return core.close(event.link, "this server itself");
   if (event.channel == Channel::kLearner) return learner_link_up(event);
   if (const auto old = core.election_links.find(event.peer); old != core.election_links.end()) {
     core.close(old->second, "another connection of the same server");
@@ -221,6 +221,7 @@ void Peer::Impl::notification(LinkId link, Sid from, const Message& message) {
   if (n->accepted_epoch >= kEpochMax || n->vote.epoch >= kEpochMax || n->round >= kRoundMax) return;
   std::uint32_t& promised = core.promises[from];
   promised = std::max(promised, n->accepted_epoch);
+  core.membership_committed(n->members);
   election.received(from, *n);
   if (leader) leader->notified(from, *n);
 }
@@ -260,7 +261,18 @@ void Peer::Impl::on(const Enrolled& event) {
   if (core.enrolled == event.directories) return;
   core.enrolled = event.directories;
   check_enrolled();
-  if (leader) leader->enrolment_changed();
+  if (leader) leader->electorate_changed();
+  election.reconsider();
+}
+
+// A change of the members was logged, committed or cut off in this step.
+void Peer::Impl::members_changed() {
+  if (leader) {
+    leader->electorate_changed();
+    if (core.phase == Phase::kBroadcast && !core.is_voter()) core.leave("it is no voter any more");
+  }
+  const Role as = core.is_voter() ? Role::kFollowing : Role::kObserving;
+  if (learner && core.role != as) learner->set_phase(core.phase);
   election.reconsider();
 }
 
@@ -285,6 +297,7 @@ void Peer::step(const Event& event, Actions& out) {
   impl.core.begin(out);
   const Phase before = impl.core.phase;
   std::visit([&](const auto& e) { impl.on(e); }, event);
+  while (std::exchange(impl.core.members_changed, false)) impl.members_changed();
   impl.change_roles();
   if (impl.core.phase == Phase::kBroadcast && before != Phase::kBroadcast) {
     impl.election.succeeded();
@@ -311,6 +324,11 @@ const LogShape& Peer::log() const { return impl_->core.log; }
 bool Peer::acknowledges() const {
   if (impl_->leader) return impl_->leader->acknowledges();
   return impl_->learner && impl_->learner->acknowledges();
+}
+const Membership& Peer::membership() const { return impl_->core.base(); }
+const Membership* Peer::pending_membership() const {
+  const auto& pending = impl_->core.pending();
+  return pending ? &*pending : nullptr;
 }
 std::vector<Peer::LearnerView> Peer::learners() const {
   return impl_->leader ? impl_->leader->learners() : std::vector<LearnerView>{};

@@ -9,11 +9,44 @@
 
 namespace coord::zab {
 
-bool Quorum::is_quorum(const std::set<Sid>& members) const {
+namespace {
+
+bool is_majority(const std::set<Sid>& members, const std::set<Sid>& voters) {
   std::size_t present = 0;
-  for (const Sid sid : members) present += is_voter(sid) || COORD_MUTANT(kObserverCounted) ? 1U : 0U;
-  if (COORD_MUTANT(kQuorumMinusOne) && voters_.size() > 1) ++present;
-  return 2 * present > voters_.size();
+  for (const Sid sid : members) present += voters.contains(sid) || COORD_MUTANT(kObserverCounted) ? 1U : 0U;
+  if (COORD_MUTANT(kQuorumMinusOne) && voters.size() > 1) ++present;
+  return 2 * present > voters.size();
+}
+
+// What a majority of the voters has reached.
+Zxid majority_position(const std::map<Sid, Zxid>& up_to, const std::set<Sid>& voters) {
+  // A voter that acknowledged nothing stands at 0. In descending order, the smallest majority ends at index n / 2.
+  std::vector<Zxid> positions;
+  positions.reserve(voters.size());
+  for (const Sid sid : voters) {
+    const auto it = up_to.find(sid);
+    positions.push_back(it == up_to.end() ? Zxid{} : it->second);
+  }
+  if (positions.empty()) return Zxid{};
+  std::size_t middle_index = positions.size() / 2;
+  if (COORD_MUTANT(kQuorumMinusOne) && positions.size() > 1) --middle_index;
+  const auto middle = positions.begin() + static_cast<std::ptrdiff_t>(middle_index);
+  std::nth_element(positions.begin(), middle, positions.end(), std::greater<>{});
+  return *middle;
+}
+
+}  // namespace
+
+std::set<Sid> Quorum::voters() const {
+  std::set<Sid> all = voters_;
+  if (new_voters_) all.insert(new_voters_->begin(), new_voters_->end());
+  return all;
+}
+
+bool Quorum::is_quorum(const std::set<Sid>& members) const {
+  if (new_voters_ && COORD_MUTANT(kNewQuorumOnly)) return is_majority(members, *new_voters_);
+  if (!is_majority(members, voters_)) return false;
+  return !new_voters_ || COORD_MUTANT(kOldQuorumOnly) || is_majority(members, *new_voters_);
 }
 
 void Acks::acknowledge(Sid sid, Zxid up_to) {
@@ -22,19 +55,10 @@ void Acks::acknowledge(Sid sid, Zxid up_to) {
 }
 
 Zxid Acks::committed(const Quorum& quorum) const {
-  // A voter that acknowledged nothing stands at 0. In descending order, the smallest majority ends at index n / 2.
-  std::vector<Zxid> positions;
-  positions.reserve(quorum.voters().size());
-  for (const Sid sid : quorum.voters()) {
-    const auto it = up_to_.find(sid);
-    positions.push_back(it == up_to_.end() ? Zxid{} : it->second);
-  }
-  if (positions.empty()) return Zxid{};
-  std::size_t middle_index = positions.size() / 2;
-  if (COORD_MUTANT(kQuorumMinusOne) && positions.size() > 1) --middle_index;
-  const auto middle = positions.begin() + static_cast<std::ptrdiff_t>(middle_index);
-  std::nth_element(positions.begin(), middle, positions.end(), std::greater<>{});
-  return *middle;
+  const Zxid in_old = majority_position(up_to_, quorum.voters_);
+  if (!quorum.new_voters_ || COORD_MUTANT(kOldQuorumOnly)) return in_old;
+  const Zxid in_new = majority_position(up_to_, *quorum.new_voters_);
+  return COORD_MUTANT(kNewQuorumOnly) ? in_new : std::min(in_old, in_new);
 }
 
 }  // namespace coord::zab
