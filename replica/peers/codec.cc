@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <type_traits>
 #include <utility>
 
@@ -36,6 +37,8 @@ enum class Tag : std::int8_t {
   kBye = 18,
 };
 
+constexpr std::size_t kMembersMax = 1024;      // of each list in a membership
+constexpr std::size_t kDirectoryIdMax = 64;    // a store's are 16 bytes
 constexpr std::size_t kEntryBytesMin = 8 + 8 + 4 + 4 + 8;  // zxid, previous, payload's length, origin
 
 // What tells the size is what writes: the same put functions on a counter.
@@ -83,6 +86,7 @@ void put(Out& w, const Notification& m) {
   put(w, m.vote.epoch);
   put(w, m.accepted_epoch);
   w.boolean(m.wants_answer);
+  put(w, m.members);
 }
 template <class Out>
 void put(Out& w, const FollowerInfo& m) {
@@ -109,9 +113,28 @@ void put(Out& w, const Pong& m) {
   put(w, m.last_durable);
 }
 template <class Out>
+void put(Out& w, const std::set<Sid>& sids) {
+  COORD_CHECK_MSG(sids.size() <= kMembersMax, "more members than there can be");
+  put_count(w, sids.size());
+  for (const Sid sid : sids) put(w, sid);
+}
+template <class Out>
+void put(Out& w, const Membership& m) {
+  put(w, m.version);
+  put(w, m.voters);
+  put(w, m.observers);
+  COORD_CHECK_MSG(m.joins.size() <= kMembersMax, "more members than there can be");
+  put_count(w, m.joins.size());
+  for (const auto& [sid, directory] : m.joins) {
+    put(w, sid);
+    w.buffer(std::string_view(directory));
+  }
+}
+template <class Out>
 void put(Out& w, const SnapshotBegin& m) {
   put(w, m.zxid);
   put(w, m.bytes);
+  put(w, m.membership);
 }
 template <class Out>
 void put(Out& w, const Proposal& m) {
@@ -231,6 +254,12 @@ std::string_view view(Reader& r) {
 }
 std::string text(Reader& r) { return std::string(view(r)); }
 
+std::string directory_id(Reader& r) {
+  const std::string_view id = view(r);
+  if (id.size() > kDirectoryIdMax) r.fail();
+  return r.failed() ? std::string() : std::string(id);
+}
+
 // How many elements of at least `each` bytes follow.
 std::size_t count(Reader& r, std::size_t each) {
   const std::int32_t n = r.i32();
@@ -252,6 +281,7 @@ Notification notification(Reader& r) {
   m.vote.epoch = u32(r);
   m.accepted_epoch = u32(r);
   m.wants_answer = boolean(r);
+  m.members = zxid(r);
   return m;
 }
 
@@ -260,7 +290,7 @@ FollowerInfo follower_info(Reader& r) {
   m.voter = boolean(r);
   m.accepted_epoch = u32(r);
   m.accepted_from = sid(r);
-  m.directory_id = text(r);
+  m.directory_id = directory_id(r);
   m.virgin = boolean(r);
   m.damaged = boolean(r);
   return m;
@@ -277,6 +307,49 @@ AckEpoch ack_epoch(Reader& r) {
   for (std::size_t n = 0; n < ends; ++n) m.log.epoch_ends.push_back(zxid(r));
   m.last_applied = zxid(r);
   if (!well_formed(m.log)) r.fail();
+  return m;
+}
+
+std::size_t member_count(Reader& r, std::size_t each) {
+  const std::size_t n = count(r, each);
+  if (n <= kMembersMax) return n;
+  r.fail();
+  return 0;
+}
+
+// Ascending, and none of them 0.
+Sid sid_above(Reader& r, Sid previous) {
+  const Sid next = sid(r);
+  if (next <= previous) r.fail();
+  return next;
+}
+
+std::set<Sid> sids(Reader& r) {
+  std::set<Sid> out;
+  Sid last;
+  for (std::size_t n = member_count(r, sizeof(std::uint32_t)); n > 0 && !r.failed(); --n) {
+    last = sid_above(r, last);
+    out.insert(out.end(), last);
+  }
+  return out;
+}
+
+// No server is both a voter and an observer.
+SnapshotBegin snapshot_begin(Reader& r) {
+  SnapshotBegin m;
+  m.zxid = zxid(r);
+  m.bytes = u64(r);
+  m.membership.version = zxid(r);
+  m.membership.voters = sids(r);
+  m.membership.observers = sids(r);
+  for (const Sid observer : m.membership.observers) {
+    if (m.membership.voters.contains(observer)) r.fail();
+  }
+  Sid last;
+  for (std::size_t n = member_count(r, 2 * sizeof(std::uint32_t)); n > 0 && !r.failed(); --n) {
+    last = sid_above(r, last);
+    m.membership.joins[last] = directory_id(r);
+  }
   return m;
 }
 
@@ -324,7 +397,7 @@ std::optional<Message> read_fields(Tag tag, Reader& r) {
     case Tag::kSyncFrom:
       return SyncFrom{zxid(r)};
     case Tag::kSnapshotBegin:
-      return SnapshotBegin{zxid(r), u64(r)};
+      return snapshot_begin(r);
     case Tag::kSnapshotChunk:
       return SnapshotChunk{text(r)};
     case Tag::kSnapshotEnd:

@@ -3,7 +3,8 @@
 //
 // What arrives may come from anybody who has the secret, or from a broken peer: decode never reads past its input,
 // never allocates more than a small multiple of what the input holds, and takes nothing but what encode makes (booleans
-// are 0 or 1, no byte is left over, a log's shape is well formed, an entry has a payload), so that
+// are 0 or 1, no byte is left over, a log's shape is well formed, an entry has a payload) of what there can be (a list
+// of members ascends, has at most 1024, and no server in two roles; a directory id has at most 64 bytes), so that
 // encode(*decode(bytes)) == bytes.
 #pragma once
 

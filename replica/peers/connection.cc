@@ -66,8 +66,7 @@ Connection::Connection(tcp::socket socket, asio::ssl::context* tls, const Limits
       handshake_(std::move(handshake)),
       dialed_(handshake_->dialed()),
       address_(shown(socket_)),
-      started_at_(std::chrono::steady_clock::now()),
-      heard_at_(started_at_) {
+      heard_at_(std::chrono::steady_clock::now()) {
   set_options(socket_);
   if (tls != nullptr) tls_.emplace(socket_, *tls);
 }

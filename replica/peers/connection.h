@@ -69,14 +69,13 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   const Handshake& handshake() const { return *handshake_; }
   const std::string& address() const { return address_; }
   std::size_t queued_bytes() const { return queued_; }
-  std::chrono::steady_clock::time_point started_at() const { return started_at_; }
   std::chrono::steady_clock::time_point heard_at() const { return heard_at_; }
   void forgive_silence() { heard_at_ = std::chrono::steady_clock::now(); }
   bool tls_failed() const { return tls_failed_; }
 
   // The owner's notes.
   zab::LinkId link;
-  std::uint64_t dial_number = 0;
+  std::chrono::steady_clock::time_point up_at;
 
  private:
   enum class State { kNew, kTls, kHandshake, kUp, kLinger, kEnded };
@@ -117,7 +116,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   std::size_t queued_ = 0;
   bool above_high_ = false;
   char drain_[1024];
-  std::chrono::steady_clock::time_point started_at_, heard_at_;
+  std::chrono::steady_clock::time_point heard_at_;
 };
 
 }  // namespace coord::peers

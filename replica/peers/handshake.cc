@@ -46,6 +46,43 @@ std::string difference(Sid self, const std::map<Sid, bool>& ours, Sid peer, cons
   return "";
 }
 
+Judgement unknown(Sid self, Sid stranger) {
+  return {Refusal::kUnknownSid, server(stranger) + " is no member in the configuration of " + server(self) +
+                                    ": add the line server." + std::to_string(stranger.value) +
+                                    " there, or stop that server"};
+}
+
+Judgement judge_members(const Identity& self, const Hello& peer) {
+  if (peer.sid.value == 0 || peer.sid.value > kSidMost) return unknown(self.self, peer.sid);
+  const Zxid ours = self.members_version, theirs = peer.members_version;
+  if (ours == Zxid() && theirs == Zxid() && !self.members.contains(peer.sid)) return unknown(self.self, peer.sid);
+  const std::string where = difference(self.self, self.members, peer.sid, peer.members);
+  if (where.empty()) return {};
+  const std::string text = "the member lists disagree: " + where;
+  if (ours == theirs && ours == Zxid()) {
+    return {Refusal::kMembers, text + "; all members need the same lines server.N and roles"};
+  }
+  if (ours == theirs) {
+    return {Refusal::kMembers, text + ", both as of " + to_string(ours) +
+                                   ": their histories have diverged, so one has a data directory that was restored or "
+                                   "copied; keep that of the majority, and empty the other one (dataDir)"};
+  }
+  const auto file_is_wrong = [&](Sid sid) {
+    return Judgement{Refusal::kMembers, text + "; make the lines server.N of " + server(sid) +
+                                            " those of the ensemble (coordctl get /zookeeper/config)"};
+  };
+  if (theirs == Zxid() && self.members.contains(peer.sid)) return file_is_wrong(peer.sid);
+  if (ours == Zxid() && peer.members.contains(self.self)) return file_is_wrong(self.self);
+  return {};
+}
+
+Judgement judge_level(Sid who, int known, int level) {
+  if (known >= level) return {};
+  return {Refusal::kLevel, server(who) + " knows feature level " + std::to_string(known) +
+                               ", the ensemble is at level " + std::to_string(level) +
+                               ": start a newer program there (or raise coord.featureLevelMax)"};
+}
+
 }  // namespace
 
 void encode(const Hello& hello, std::string& out) {
@@ -65,6 +102,9 @@ void encode(const Hello& hello, std::string& out) {
   }
   w.i64(hello.wall_ms);
   w.buffer(std::string_view(hello.nonce));
+  w.i64(hello.members_version.wire());
+  w.i32(hello.feature_level);
+  w.i32(hello.feature_level_known);
 }
 
 std::optional<Hello> decode_hello(std::string_view bytes) {
@@ -90,7 +130,13 @@ std::optional<Hello> decode_hello(std::string_view bytes) {
   }
   hello.wall_ms = r.i64();
   hello.nonce = r.string();
+  hello.members_version = Zxid(static_cast<std::uint64_t>(r.i64()));
+  hello.feature_level = r.i32();
+  hello.feature_level_known = r.i32();
   if (r.failed() || r.remaining() != 0 || hello.nonce.size() != kNonceBytes) return std::nullopt;
+  for (const int level : {hello.feature_level, hello.feature_level_known}) {
+    if (level < 1 || level > kLevelMost) return std::nullopt;
+  }
   return hello;
 }
 
@@ -149,15 +195,11 @@ Judgement judge(const Identity& self, const Hello& peer, Sid wanted, bool dialed
                                    ": one of them has a data directory of another ensemble (dataDir), or wrong lines "
                                    "server.N"};
   }
-  if (!self.members.contains(peer.sid)) {
-    return {Refusal::kUnknownSid, server(peer.sid) + " is no member in the configuration of " + server(self.self) +
-                                      ": add the line server." + std::to_string(peer.sid.value) +
-                                      " there, or stop that server"};
+  for (Judgement level : {judge_level(peer.sid, peer.feature_level_known, self.feature_level),
+                          judge_level(self.self, self.feature_level_known, peer.feature_level)}) {
+    if (level.refusal != Refusal::kNone) return level;
   }
-  if (const std::string where = difference(self.self, self.members, peer.sid, peer.members); !where.empty()) {
-    return {Refusal::kMembers, "the member lists disagree: " + where +
-                                   "; all members need the same lines server.N and roles"};
-  }
+  if (Judgement members = judge_members(self, peer); members.refusal != Refusal::kNone) return members;
   if (std::string twin = table.conflict(peer); !twin.empty()) return {Refusal::kTwin, std::move(twin)};
   return {};
 }
@@ -177,8 +219,18 @@ Handshake::Handshake(const Identity& self, const PeerTable& table, zab::Channel 
                      std::int64_t wall_ms)
     : self_(self), table_(table), wanted_(wanted) {
   COORD_CHECK(nonce.size() == kNonceBytes);
-  own_ = Hello{kProtocolVersion, channel,        self.self, wanted, self.cluster_id, self.directory_id,
-               self.incarnation, self.members, wall_ms,   std::move(nonce)};
+  own_.channel = channel;
+  own_.sid = self.self;
+  own_.wanted = wanted;
+  own_.cluster_id = self.cluster_id;
+  own_.directory_id = self.directory_id;
+  own_.incarnation = self.incarnation;
+  own_.members = self.members;
+  own_.wall_ms = wall_ms;
+  own_.nonce = std::move(nonce);
+  own_.members_version = self.members_version;
+  own_.feature_level = self.feature_level;
+  own_.feature_level_known = self.feature_level_known;
 }
 
 void Handshake::start(FrameWriter& writer, std::string& out) {

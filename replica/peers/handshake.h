@@ -35,6 +35,8 @@ inline constexpr std::size_t kNonceBytes = 32;
 inline constexpr std::size_t kRefusalTextMax = 600;
 inline constexpr std::size_t kRetiredMax = 16;       // incarnations remembered per server
 inline constexpr std::int64_t kClockApartMs = 3'600'000;
+inline constexpr int kLevelMost = 1'000;             // what may be believed of a feature level, not what is known here
+inline constexpr std::uint32_t kSidMost = 254;
 
 struct Hello {
   std::uint32_t version = kProtocolVersion;
@@ -47,6 +49,9 @@ struct Hello {
   std::map<Sid, bool> members;  // sid -> observer?
   std::int64_t wall_ms = 0;
   std::string nonce;
+  Zxid members_version{};       // of the transaction that made them the members; 0: as the file says
+  int feature_level = 1;        // the ensemble's, as far as the sender knows
+  int feature_level_known = 1;  // the highest that the sender's program knows, or may use
 };
 
 void encode(const Hello& hello, std::string& out);
@@ -58,9 +63,11 @@ struct Identity {
   Sid self;
   std::string cluster_id, directory_id;
   std::uint64_t incarnation = 0;
-  std::map<Sid, bool> members;  // self included
+  std::map<Sid, bool> members;  // self included, if their version is 0
   std::string secret;
   bool tls = false;             // frames need no MAC
+  Zxid members_version{};
+  int feature_level = 1, feature_level_known = 1;  // 1..kLevelMost
 };
 
 enum class Refusal : std::uint8_t {
@@ -74,7 +81,8 @@ enum class Refusal : std::uint8_t {
   kCluster = 7,
   kMembers = 8,
   kTwin = 9,        // another server with that id is connected
-  kOther = 10,
+  kLevel = 10,      // one of them does not know the feature level of the other's ensemble
+  kOther = 11,      // one that this program does not know
 };
 
 // Who is connected, to tell two servers with one id.
@@ -101,6 +109,11 @@ struct Judgement {
   std::string text;  // names both servers, the thing and the remedy; the same for both sides
 };
 // `wanted`: whom the dialer, whichever side that is, wanted.
+//
+// Members. While both have their lists from files (version 0) the lists must be equal, and each must know the other. Of
+// one version above 0 the lists must be equal as well: they came by one transaction. Of different versions one list is
+// older than the other, or of a file: they are not compared, and a server that is in none of them is let in as a guest.
+// But a member whose list comes from its file, and is not that of the ensemble, is told to correct the file.
 Judgement judge(const Identity& self, const Hello& peer, Sid wanted, bool dialed, const PeerTable& table);
 
 // A line about clocks more than an hour apart; empty: they are not.

@@ -45,8 +45,8 @@ class Links {
   virtual ~Links() = default;
   virtual void start(LinksUser& user) = 0;
   virtual void stop() = 0;  // sends what is queued (bounded), closes all, accepts no more
-  // Keeps election links to these members by itself: dials again with back-off, accepts. Who dials: a voter those
-  // voters with a smaller sid; an observer all voters.
+  // Keeps election links to the members by itself: dials again with back-off, accepts (who dials: transport.h). A
+  // learner link is dialed once, also to a server that has left the list.
   virtual void dial_learner(std::uint64_t number, Sid leader) = 0;
   // Returns false when more than the high-water mark is queued: a hint for bulk (snapshots, DIFF); the message was
   // taken. Bytes leave at the end of the turn (flush).

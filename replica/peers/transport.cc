@@ -47,7 +47,12 @@ Impl::Impl(net::Loop& loop, TransportOptions options, std::unique_ptr<asio::ssl:
       acceptor_(context_),
       accept_timer_(context_),
       tick_timer_(context_),
-      jitter_(std::random_device()()) {}
+      jitter_(std::random_device()()) {
+  identity_.members_version = options_.members_version;
+  identity_.feature_level = options_.feature_level;
+  identity_.feature_level_known = options_.feature_level_known;
+  learn_addresses();
+}
 
 Result<bool, Fault> Impl::listen() {
   const std::string& address = options_.listen_address;
@@ -90,19 +95,25 @@ std::uint16_t Impl::port() const {
 void Impl::start(LinksUser& user) {
   COORD_CHECK(user_ == nullptr && !stopped_);
   user_ = &user;
-  if (options_.secret.empty() && tls_ == nullptr && options_.members.size() > 1) {
-    log::warn("peers", "anybody who can connect to port {} can pass for a replica: set coord.peerSecretFile, or "
-                       "coord.peerTls.*, on all members", port());
-  } else if (tls_ == nullptr && options_.members.size() > 1) {
-    log::warn("peers", "replicas prove who they are with a shared secret, and what they send is not encrypted "
-                       "(coord.peerTls.* does both)");
-  }
+  warn_of_trust();
   log::info("peers", "listening address={} port={} tls={}",
             options_.listen_address.empty() ? "*" : options_.listen_address, port(), tls_ != nullptr);
   accept();
   last_tick_ = std::chrono::steady_clock::now();
   tick();
   dial_elections();
+}
+
+void Impl::warn_of_trust() {
+  if (warned_of_trust_ || options_.members.size() <= 1 || tls_ != nullptr) return;
+  warned_of_trust_ = true;
+  if (options_.secret.empty()) {
+    log::warn("peers", "anybody who can connect to port {} can pass for a replica: set coord.peerSecretFile, or "
+                       "coord.peerTls.*, on all members", port());
+  } else {
+    log::warn("peers", "replicas prove who they are with a shared secret, and what they send is not encrypted "
+                       "(coord.peerTls.* does both)");
+  }
 }
 
 void Impl::stop() {
@@ -141,8 +152,8 @@ void Impl::later(std::function<void(Impl&)> work) {
 
 std::string Impl::named(Sid sid) const {
   std::string out = "server " + std::to_string(sid.value);
-  const auto at = options_.members.find(sid);
-  if (at != options_.members.end()) out += " (" + at->second.host + ":" + std::to_string(at->second.port) + ")";
+  const auto at = addresses_.find(sid);
+  if (at != addresses_.end()) out += " (" + at->second.host + ":" + std::to_string(at->second.port) + ")";
   return out;
 }
 
@@ -189,112 +200,6 @@ ConnectionPtr Impl::make_connection(tcp::socket socket, zab::Channel channel, Si
   return connection;
 }
 
-// ---------------------------------------------------------------- dialing
-
-bool Impl::dials(Sid sid) const {
-  const auto self = options_.members.find(options_.self);
-  const auto peer = options_.members.find(sid);
-  if (peer == options_.members.end() || sid == options_.self || peer->second.observer) return false;
-  return (self != options_.members.end() && self->second.observer) || sid < options_.self;
-}
-
-void Impl::dial_elections() {
-  for (const auto& [sid, address] : options_.members) {
-    if (dials(sid)) dial_election(sid);
-  }
-}
-
-std::shared_ptr<Dial> Impl::make_dial(Sid sid, Dial::Done done) {
-  auto& known = known_[sid];
-  if (!known) known = std::make_shared<Endpoints>();
-  const PeerAddress& address = options_.members.at(sid);
-  auto dial = std::make_shared<Dial>(context_, address.host, address.port, options_.connect_limit, known,
-                                     std::move(done));
-  dial->start();
-  return dial;
-}
-
-void Impl::dial_election(Sid sid) {
-  if (stopped_ || user_ == nullptr || !dials(sid)) return;
-  Election& election = elections_.try_emplace(sid, context_).first->second;
-  if (election.dial || election.connection) return;
-  election.dial = make_dial(sid, [weak = weak_from_this(), sid](tcp::socket socket, const std::string& error) {
-    const auto self = weak.lock();
-    if (!self || self->stopped_) return;
-    Election& ours = self->elections_.at(sid);
-    ours.dial.reset();
-    if (!error.empty()) {
-      self->once_a_minute(sid, kUnreachable, "cannot reach " + self->named(sid) + ": " + error);
-      return self->redial_later(sid);
-    }
-    ours.connection = self->make_connection(std::move(socket), zab::Channel::kElection, sid);
-    ours.connection->start();
-  });
-}
-
-void Impl::redial_later(Sid sid) {
-  const auto at = elections_.find(sid);
-  if (stopped_ || at == elections_.end()) return;
-  Election& election = at->second;
-  election.wait = std::clamp(election.wait * 2, options_.redial_first, options_.redial_most);
-  const auto most = election.wait.count();
-  const auto wait = most - std::uniform_int_distribution<std::int64_t>(0, most / 2)(jitter_);
-  election.timer.expires_after(TransportOptions::Ms(wait));
-  election.timer.async_wait([weak = weak_from_this(), sid](error_code cancelled) {
-    const auto self = weak.lock();
-    if (!cancelled && self) self->dial_election(sid);
-  });
-}
-
-void Impl::cancel_learner_dial(const char* why) {
-  if (!learner_dial_) return;
-  const LearnerDial old = std::exchange(learner_dial_, std::nullopt).value();
-  if (old.dial) old.dial->cancel();
-  if (old.connection) old.connection->drop();
-  later([number = old.number, leader = old.leader, text = std::string(why)](Impl& self) {
-    self.user_->dial_failed(number, leader, text);
-  });
-}
-
-void Impl::dial_learner(std::uint64_t number, Sid leader) {
-  if (stopped_ || user_ == nullptr) return;
-  cancel_learner_dial("another server is to be followed");
-  if (leader == options_.self || !options_.members.contains(leader)) {
-    return later([number, leader](Impl& self) { self.user_->dial_failed(number, leader, "not another member"); });
-  }
-  learner_dial_ = LearnerDial{number, leader, nullptr, nullptr};
-  learner_dial_->dial = make_dial(leader, [weak = weak_from_this(), number](tcp::socket socket,
-                                                                           const std::string& error) {
-    const auto self = weak.lock();
-    if (!self || self->stopped_ || !self->learner_dial_ || self->learner_dial_->number != number) return;
-    LearnerDial& ours = *self->learner_dial_;
-    ours.dial.reset();
-    if (!error.empty()) {
-      const Sid sid = ours.leader;
-      self->learner_dial_.reset();
-      return self->user_->dial_failed(number, sid, error);
-    }
-    ours.connection = self->make_connection(std::move(socket), zab::Channel::kLearner, ours.leader);
-    ours.connection->start();
-  });
-}
-
-// A connection that this server dialed is over, as a link or before it was one.
-void Impl::dial_ended(const ConnectionPtr& connection, const std::string& why) {
-  if (!connection->dialed()) return;
-  const Sid sid = connection->handshake().wanted();
-  if (connection->handshake().channel() == zab::Channel::kElection) {
-    const auto at = elections_.find(sid);
-    if (at == elections_.end() || at->second.connection != connection) return;
-    at->second.connection.reset();
-    redial_later(sid);
-  } else if (learner_dial_ && learner_dial_->connection == connection) {
-    const std::uint64_t number = learner_dial_->number;
-    learner_dial_.reset();
-    if (user_ != nullptr) user_->dial_failed(number, sid, why);
-  }
-}
-
 // ---------------------------------------------------------------- what becomes of connections
 
 void Impl::came_up(const ConnectionPtr& connection) {
@@ -313,20 +218,31 @@ void Impl::came_up(const ConnectionPtr& connection) {
     return dial_ended(connection, again.text);
   }
   const auto key = std::make_pair(peer.sid, peer.channel);
+  zab::LinkId replaced;
   if (const auto old = by_peer_.find(key); old != by_peer_.end()) {
-    const zab::LinkId link = old->second;
-    const ConnectionPtr before = links_.at(link);
+    const ConnectionPtr before = links_.at(old->second);
+    if (keeps_older(*before, *connection)) {
+      log::debug("peers", "{} and this server have dialed each other: the link goes on", named(peer.sid));
+      return connection->finish();
+    }
+    replaced = before->link;
     unlink(before);
     before->drop();
-    dial_ended(before, "replaced");
-    user_->link_down(link, "replaced by a newer connection");
-    if (user_ == nullptr || !connection->up()) return;
+  }
+  if (const auto at = elections_.find(peer.sid); !learner && at != elections_.end()) {
+    if (at->second.connection == connection) at->second.connection.reset();
+    stop_dialing(at->second);
   }
   connection->link = zab::LinkId(next_link_++);
+  connection->up_at = std::chrono::steady_clock::now();
   links_[connection->link] = connection;
   by_peer_[key] = connection->link;
   table_.up(peer);
   if (dialed && learner) learner_dial_.reset();
+  if (replaced != zab::LinkId()) {
+    user_->link_down(replaced, "replaced by a newer connection");
+    if (user_ == nullptr) return;
+  }
   wordless_.erase(peer.sid);
   log::info("peers", "link up peer={} channel={} address={} dialed={}", peer.sid.value, name(peer.channel),
             connection->address(), dialed);
@@ -335,6 +251,18 @@ void Impl::came_up(const ConnectionPtr& connection) {
   clock.empty() ? static_cast<void>(clocks_.erase(peer.sid)) : static_cast<void>(clocks_[peer.sid] = clock);
   if (!clock.empty()) trouble(peer.sid, kClock, clock);
   if (user_ != nullptr) user_->link_up(connection->link, peer.channel, peer.sid, dialed);
+}
+
+// Whether the link goes on and the connection that has come up beside it is dropped. A dial that is under way is given
+// up when a link comes up, and a dialer's side is up before the other one. So a link of our own dialing meets one that
+// the same process has dialed only if that had none then: either its end of our link is gone, or both dialed at once,
+// and it has to choose as well. In the second case both choose what the larger id has dialed: the larger one keeps its
+// link, and the smaller one takes that instead of its own.
+bool Impl::keeps_older(const Connection& older, const Connection& newer) const {
+  const Hello &before = *older.handshake().peer(), &now = *newer.handshake().peer();
+  if (now.channel != zab::Channel::kElection || !older.dialed() || newer.dialed()) return false;
+  if (before.directory_id != now.directory_id || before.incarnation != now.incarnation) return false;
+  return now.sid < options_.self && std::chrono::steady_clock::now() - older.up_at < options_.crossed_within;
 }
 
 void Impl::refused(const ConnectionPtr& connection) {
@@ -386,6 +314,8 @@ void Impl::broken(const ConnectionPtr& connection, const std::string& why) {
     }
   } else if (connection->dialed()) {
     no_words(connection, why);
+  } else if (connection->handshake().proven()) {  // it has given up, or has a link by now
+    log::debug("peers", "{} has ended a handshake: {}", named(connection->handshake().peer()->sid), why);
   } else {
     once_a_minute(Sid(0), kStranger, "no replica at " + connection->address() + ": " + why);
   }
@@ -407,7 +337,7 @@ void Impl::lost(const ConnectionPtr& connection, const std::string& why) {
   const Hello& peer = *connection->handshake().peer();
   log::info("peers", "link down peer={} channel={}: {}", peer.sid.value, name(peer.channel), why);
   unlink(connection);
-  dial_ended(connection, why);
+  gone(connection);
   if (user_ != nullptr) user_->link_down(link, why);
 }
 
@@ -416,12 +346,6 @@ void Impl::unlink(const ConnectionPtr& connection) {
   links_.erase(connection->link);
   by_peer_.erase({peer.sid, peer.channel});
   table_.down(peer.sid, peer.channel);
-  const auto election = elections_.find(peer.sid);
-  if (connection->dialed() && peer.channel == zab::Channel::kElection && election != elections_.end()) {
-    // A link that goes as soon as it comes is not dialed as fast as one that held.
-    const auto held = std::chrono::steady_clock::now() - connection->started_at();
-    if (held > options_.ping) election->second.wait = TransportOptions::Ms(0);
-  }
 }
 
 void Impl::received(const ConnectionPtr& connection, std::vector<zab::Message> messages) {
@@ -462,7 +386,7 @@ void Impl::close(zab::LinkId link, const std::string& reason) {
   log::info("peers", "link closed peer={} channel={}: {}", peer.sid.value, name(peer.channel), reason);
   unlink(connection);
   connection->finish();
-  dial_ended(connection, reason);  // an election link is dialed again; nothing is called back
+  gone(connection);  // nothing is called back
 }
 
 std::size_t Impl::queued_bytes(zab::LinkId link) const {
@@ -470,34 +394,25 @@ std::size_t Impl::queued_bytes(zab::LinkId link) const {
   return at == links_.end() ? 0 : at->second->queued_bytes();
 }
 
-void Impl::set_members(std::map<Sid, PeerAddress> members) {
-  const auto before = identity_.members;
+void Impl::set_members(Zxid version, std::map<Sid, PeerAddress> members) {
   options_.members = std::move(members);
   identity_.members = roles(options_.members);
-  if (user_ == nullptr) return;
-  const auto all = links_;
-  for (const auto& [link, connection] : all) {
-    const Sid sid = connection->handshake().peer()->sid;
-    const auto now = identity_.members.find(sid);
-    if (now != identity_.members.end() && now->second == before.at(sid)) continue;
-    unlink(connection);
-    connection->finish();
-    const auto election = elections_.find(sid);
-    if (election != elections_.end() && election->second.connection == connection) election->second.connection.reset();
-    later([gone = link](Impl& self) { self.user_->link_down(gone, "the member list has changed"); });
-  }
+  identity_.members_version = version;
+  learn_addresses();
   for (auto at = elections_.begin(); at != elections_.end();) {
     if (dials(at->first)) {
       ++at;
       continue;
     }
-    if (at->second.dial) at->second.dial->cancel();
-    if (at->second.connection) at->second.connection->finish();
+    stop_dialing(at->second);
     at = elections_.erase(at);
   }
-  if (learner_dial_ && !options_.members.contains(learner_dial_->leader)) cancel_learner_dial("no member any more");
+  if (user_ == nullptr) return;
+  warn_of_trust();
   dial_elections();
 }
+
+void Impl::set_feature_level(int level) { identity_.feature_level = level; }
 
 // ---------------------------------------------------------------- time
 
@@ -540,6 +455,8 @@ void Impl::ping_all() {
 // ---------------------------------------------------------------- troubles
 
 void Impl::trouble(Sid sid, int cause, const std::string& text) {
+  // Two that dial each other refuse each other for the same reason: one line.
+  if (cause < 2 * kRefusedByPeer && troubles_.present(sid, cause ^ kRefusedByPeer)) return;
   const Troubles::Noted noted = troubles_.note(sid, cause, text, now_ms());
   if (noted.log) log::warn("peers", "{}", text);
   if (noted.changed) tell(sid);
@@ -580,7 +497,10 @@ Transport::Transport(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Transport::~Transport() { impl_->abandon(); }
 std::uint16_t Transport::port() const { return impl_->port(); }
 void Transport::set_directory_id(const std::string& directory_id) { impl_->set_directory_id(directory_id); }
-void Transport::set_members(std::map<Sid, PeerAddress> members) { impl_->set_members(std::move(members)); }
+void Transport::set_members(Zxid version, std::map<Sid, PeerAddress> members) {
+  impl_->set_members(version, std::move(members));
+}
+void Transport::set_feature_level(int level) { impl_->set_feature_level(level); }
 void Transport::start(LinksUser& user) { impl_->start(user); }
 void Transport::stop() { impl_->stop(); }
 void Transport::dial_learner(std::uint64_t number, Sid leader) { impl_->dial_learner(number, leader); }

@@ -7,10 +7,16 @@
 // both: who has both. With neither: everybody who can connect; one warning at start says so. Before that an accepted
 // connection costs bounded memory for a bounded time and changes nothing.
 //
-// WHO DIALS. Election links: a voter those voters with a smaller id; an observer all voters. Names are resolved anew
-// for each attempt, all their addresses tried; attempts back off from 50 ms to 2 s, with jitter. Learner links: once
-// per dial_learner, by whoever wants to follow. A second connection of one peer and channel, from the same data
-// directory, replaces the first (link_down, then link_up): the first is half open, or of a process that has ended.
+// WHO DIALS. Election links: a voter those voters with a smaller id, at once, and those with a larger one when there
+// has been no link to them for a while (they may not know to dial us: we may be a joiner that they do not list yet); an
+// observer, and a server that is not in its own list, all voters. Names are resolved anew for each attempt, all their
+// addresses tried; attempts back off from 50 ms to 2 s, with jitter. Learner links: once per dial_learner, by whoever
+// wants to follow, to any server whose address the options or a list since then have told.
+//
+// TWO OF A PAIR. A second connection of one peer and channel, from the same data directory, replaces the first
+// (link_down, then link_up): the first is half open, or of a process that has ended. But when two processes have dialed
+// each other at once, both must keep the same connection: an election link that comes up ends the own dial that is
+// still under way, and if both dials had come up already, the one of the larger id stays.
 //
 // Threading: everything on the loop's thread, the destructor included, or with the loop not running. Nothing is called
 // back after stop().
@@ -30,12 +36,6 @@
 
 namespace coord::peers {
 
-struct PeerAddress {
-  std::string host;        // a name or a numeric address
-  std::uint16_t port = 0;
-  bool observer = false;
-};
-
 struct TlsFiles {  // PEM; all empty: no TLS
   std::string certificate;  // of this server, with its chain
   std::string key;
@@ -47,7 +47,10 @@ struct TransportOptions {
   Sid self;
   std::string listen_address;       // empty: all addresses of this host
   std::uint16_t listen_port = 0;    // 0: chosen by the kernel, see port()
-  std::map<Sid, PeerAddress> members;  // this server included
+  std::map<Sid, PeerAddress> members;  // this server included, if they are as a file says
+  Zxid members_version;             // 0: as a file says
+  int feature_level = 1;            // the ensemble's, as far as it is known here
+  int feature_level_known = 1;      // what this program knows, or may use
   std::string secret;               // any bytes; empty: none
   TlsFiles tls;
   std::string directory_id;         // as DurableState::directory_id; may come later, set_directory_id
@@ -65,6 +68,8 @@ struct TransportOptions {
   Ms handshake_limit{3'000};        // TLS and ours, from the connection on
   Ms redial_first{50};              // doubles up to
   Ms redial_most{2'000};
+  Ms dial_larger_after{1'500};      // no election link to a voter with a larger id for so long: it is dialed as well
+  Ms crossed_within{2'000};         // a link younger than this is not half open: the other side dialed at the same time
   Ms ping{1'000};                   // on election links
   Ms silence_limit{5'000};          // an election link that is silent for longer is closed
   Ms stop_limit{500};               // for what is queued to leave
@@ -86,8 +91,6 @@ class Transport final : public Links {
 
   // Before start().
   void set_directory_id(const std::string& directory_id);
-  // Any time: links to those who left or changed their role are closed; the others stay.
-  void set_members(std::map<Sid, PeerAddress> members);
 
   void start(LinksUser& user) override;
   void stop() override;
@@ -97,6 +100,9 @@ class Transport final : public Links {
   void close(zab::LinkId link, const std::string& reason) override;
   std::size_t queued_bytes(zab::LinkId link) const override;
   void set_cluster_id(const std::string& cluster_id) override;
+  // Any time, before start() as well. All links stay.
+  void set_members(Zxid version, std::map<Sid, PeerAddress> members) override;
+  void set_feature_level(int level) override;
 
   // Connections of any kind; 0 after stop() when all is sent and closed.
   std::size_t open_connections() const;

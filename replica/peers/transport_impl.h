@@ -36,7 +36,8 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
   std::uint16_t port() const;
   void set_directory_id(const std::string& directory_id) { identity_.directory_id = directory_id; }
   void set_cluster_id(const std::string& cluster_id) { identity_.cluster_id = cluster_id; }
-  void set_members(std::map<Sid, PeerAddress> members);
+  void set_members(Zxid version, std::map<Sid, PeerAddress> members);
+  void set_feature_level(int level);
   void dial_learner(std::uint64_t number, Sid leader);
   bool send(zab::LinkId link, const zab::Message& message);
   void flush();
@@ -54,11 +55,13 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
   void ended(const ConnectionPtr& connection) override;
 
  private:
-  // The election link to a server that this one dials. Neither dial nor connection: the timer runs.
+  // How this server gets its election link to a server that it dials, if that does not dial first. While there is a
+  // link nothing is under way; without one it is the dial, the connection until it is up, or the timer.
   struct Election {
     explicit Election(boost::asio::io_context& context) : timer(context) {}
     boost::asio::steady_timer timer;
     TransportOptions::Ms wait{0};
+    std::chrono::steady_clock::time_point alone_since = std::chrono::steady_clock::now();
     std::shared_ptr<Dial> dial;
     ConnectionPtr connection;
   };
@@ -69,19 +72,28 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
     ConnectionPtr connection;
   };
   // Causes of trouble besides those of Refusal.
-  static constexpr int kRefusedByPeer = 32;  // and the Refusal
+  static constexpr int kRefusedByPeer = 32;  // or'ed with the Refusal
+  static_assert(static_cast<int>(Refusal::kOther) < kRefusedByPeer);
   static constexpr int kTls = 100, kWordless = 101, kClock = 102, kUnreachable = 103, kStranger = 104;
 
   void accept();
   void accepted(boost::asio::ip::tcp::socket socket);
   bool dials(Sid sid) const;
+  bool dials_at_once(Sid sid) const;
+  bool linked(Sid sid) const { return by_peer_.contains({sid, zab::Channel::kElection}); }
   void dial_elections();
   void dial_election(Sid sid);
+  void dial_election_at(Sid sid, std::chrono::steady_clock::time_point due);
   void redial_later(Sid sid);
+  void stop_dialing(Election& election);
+  void learn_addresses();
+  void warn_of_trust();
   std::shared_ptr<Dial> make_dial(Sid sid, Dial::Done done);
   ConnectionPtr make_connection(boost::asio::ip::tcp::socket socket, zab::Channel channel, Sid wanted);
   void cancel_learner_dial(const char* why);
   void dial_ended(const ConnectionPtr& connection, const std::string& why);
+  void gone(const ConnectionPtr& connection);
+  bool keeps_older(const Connection& older, const Connection& newer) const;
   void no_words(const ConnectionPtr& connection, const std::string& why);
   void unlink(const ConnectionPtr& connection);
   void tick();
@@ -104,7 +116,7 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
   boost::asio::ip::tcp::acceptor acceptor_;
   boost::asio::steady_timer accept_timer_, tick_timer_;
   LinksUser* user_ = nullptr;  // null: before start and after stop
-  bool stopped_ = false;
+  bool stopped_ = false, warned_of_trust_ = false;
 
   std::map<const Connection*, ConnectionPtr> connections_;
   std::list<ConnectionPtr> strangers_;  // accepted, not up, oldest first
@@ -113,6 +125,7 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
   std::vector<ConnectionPtr> unflushed_;
   std::map<Sid, Election> elections_;
   std::optional<LearnerDial> learner_dial_;
+  std::map<Sid, PeerAddress> addresses_;  // of all members there have been since the start
   std::map<Sid, std::shared_ptr<Endpoints>> known_;
   std::map<Sid, int> wordless_;
   std::map<Sid, std::string> clocks_;  // warnings about connected servers

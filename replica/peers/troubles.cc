@@ -22,6 +22,11 @@ Troubles::Noted Troubles::note(Sid sid, int cause, const std::string& text, std:
   return out;
 }
 
+bool Troubles::present(Sid sid, int cause) const {
+  const auto at = all_.find({sid, cause});
+  return at != all_.end() && at->second.present;
+}
+
 bool Troubles::clear(Sid sid, int cause) {
   const auto at = all_.find({sid, cause});
   if (at == all_.end() || !at->second.present) return false;

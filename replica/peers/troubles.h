@@ -22,6 +22,7 @@ class Troubles {
   };
   // `cause`: any small number of the caller's; one text per server and cause is kept.
   Noted note(Sid sid, int cause, const std::string& text, std::int64_t now_ms);
+  bool present(Sid sid, int cause) const;
   // Whether text(sid) changed.
   bool clear(Sid sid, int cause);
   // Forgets what has not happened again for lasts_ms; whose text changed by that.

@@ -240,6 +240,197 @@ TEST(Handshake, RefusalsNameThingAndRemedy) {
   }
 }
 
+// Whether the lists are compared, and who is let in, depends on where the lists come from.
+TEST(Handshake, MembersOfAVersion) {
+  const Zxid old(1, 5), young(2, 7);
+  struct VersionCase {
+    const char* name;
+    std::function<void(Identity& one, Identity& two)> change;
+    Refusal refusal;
+    std::vector<const char*> named;
+  };
+  const std::vector<VersionCase> cases = {
+      {"one version and other lists",
+       [&](Identity& one, Identity& two) {
+         one.members_version = two.members_version = old;
+         two.members.erase(Sid(3));
+       },
+       Refusal::kMembers,
+       {"server 3", "no member", "a voter", "diverged", "1:5"}},
+      {"one version and another role",
+       [&](Identity& one, Identity& two) {
+         one.members_version = two.members_version = old;
+         two.members[Sid(4)] = false;
+       },
+       Refusal::kMembers,
+       {"server 4", "an observer", "diverged"}},
+      {"a member whose file has one less",
+       [&](Identity& one, Identity& two) {
+         one.members_version = old;
+         two.members.erase(Sid(3));
+       },
+       Refusal::kMembers,
+       {"server 3", "no member", "lines server.N of server 2", "coordctl get /zookeeper/config"}},
+      {"a member whose file has one more",
+       [&](Identity& one, Identity& two) {
+         one.members_version = old;
+         two.members[Sid(5)] = false;
+       },
+       Refusal::kMembers,
+       {"server 5", "no member", "lines server.N of server 2", "coordctl get /zookeeper/config"}},
+      {"a member whose file has another role",
+       [&](Identity& one, Identity& two) {
+         one.members_version = young;
+         two.members[Sid(4)] = false;
+       },
+       Refusal::kMembers,
+       {"server 4", "an observer", "a voter", "lines server.N of server 2"}},
+      {"two files, one does not know the other",
+       [](Identity&, Identity& two) { two.self = Sid(9); },
+       Refusal::kUnknownSid,
+       {"server 9"}},
+      {"a guest with an id that there is not",
+       [&](Identity& one, Identity& two) {
+         one.members_version = two.members_version = old;
+         two.self = Sid(255);
+       },
+       Refusal::kUnknownSid,
+       {"server 255"}},
+      {"a guest of another cluster",
+       [&](Identity& one, Identity& two) {
+         one.members_version = old;
+         two.self = Sid(9);
+         two.cluster_id = "c2";
+       },
+       Refusal::kCluster,
+       {"c1", "c2"}},
+      {"a member whose file is right",
+       [&](Identity& one, Identity&) { one.members_version = old; },
+       Refusal::kNone,
+       {}},
+      {"a joiner",
+       [&](Identity& one, Identity& two) {
+         one.members_version = old;
+         two.self = Sid(9);
+         two.members[Sid(9)] = false;
+       },
+       Refusal::kNone,
+       {}},
+      {"a joiner that has the list by now",
+       [&](Identity& one, Identity& two) {
+         one.members_version = two.members_version = old;
+         two.self = Sid(9);
+       },
+       Refusal::kNone,
+       {}},
+      {"one was away while a server came and another went",
+       [&](Identity& one, Identity& two) {
+         one.members_version = old;
+         two.members_version = young;
+         two.members.erase(Sid(3));
+         two.members[Sid(5)] = false;
+       },
+       Refusal::kNone,
+       {}},
+      {"a server that was removed and knows it",
+       [&](Identity& one, Identity& two) {
+         one.members_version = old;
+         two.members_version = young;
+         two.members.erase(Sid(2));
+       },
+       Refusal::kNone,
+       {}},
+      {"a server that was removed and does not",
+       [&](Identity& one, Identity& two) {
+         one.members_version = young;
+         two.members_version = old;
+         one.members.erase(Sid(2));
+       },
+       Refusal::kNone,
+       {}},
+  };
+  for (const VersionCase& c : cases) {
+    for (const bool two_dials : {true, false}) {
+      SCOPED_TRACE(std::string(c.name) + (two_dials ? "" : ", dialed"));
+      Identity one = identity(1), two = identity(2);
+      c.change(one, two);
+      End dialer(two_dials ? two : one, (two_dials ? one : two).self.value, 'a');
+      End acceptor(two_dials ? one : two, 0, 'b');
+      talk(dialer, acceptor);
+      if (c.refusal == Refusal::kNone) {
+        EXPECT_EQ(dialer.progress, Progress::kDone) << dialer.handshake.judgement().text;
+        EXPECT_EQ(acceptor.progress, Progress::kDone) << acceptor.handshake.judgement().text;
+        continue;
+      }
+      // Where one list is of a file, the other side may be the one that knows what is wrong.
+      EXPECT_EQ(dialer.progress, Progress::kRefused);
+      EXPECT_EQ(acceptor.progress, Progress::kRefused);
+      EXPECT_EQ(dialer.handshake.judgement().refusal, c.refusal);
+      EXPECT_EQ(acceptor.handshake.judgement().refusal, c.refusal);
+      EXPECT_EQ(acceptor.handshake.judgement().text, dialer.handshake.judgement().text);
+      for (const char* word : c.named) {
+        EXPECT_NE(acceptor.handshake.judgement().text.find(word), std::string::npos)
+            << word << " in: " << acceptor.handshake.judgement().text;
+      }
+    }
+  }
+}
+
+TEST(Handshake, TwinsAndWrongServersAreToldAmongGuestsToo) {
+  Identity one = identity(1), two = identity(9);
+  one.members_version = Zxid(1, 5);
+  {
+    End dialer(two, 3, 'a'), acceptor(one, 0, 'b');
+    talk(dialer, acceptor);
+    expect_refused(acceptor, dialer, Refusal::kWrongSid);
+  }
+  End dialer(two, 1, 'a'), acceptor(one, 0, 'b');
+  Hello other;
+  other.sid = Sid(9);
+  other.directory_id = "another directory";
+  acceptor.table.up(other);
+  talk(dialer, acceptor);
+  expect_refused(acceptor, dialer, Refusal::kTwin);
+}
+
+TEST(Handshake, WhoDoesNotKnowTheFeatureLevelIsRefusedByBoth) {
+  for (const bool dialer_is_old : {true, false}) {
+    SCOPED_TRACE(dialer_is_old);
+    Identity one = identity(1), two = identity(2);
+    Identity& old = dialer_is_old ? two : one;
+    Identity& young = dialer_is_old ? one : two;
+    old.feature_level_known = 1;
+    young.feature_level = 2;
+    young.feature_level_known = 3;
+    young.members_version = Zxid(1, 5);  // the level is what counts first
+    young.members.erase(Sid(3));
+    End dialer(two, 1, 'a'), acceptor(one, 0, 'b');
+    talk(dialer, acceptor);
+    expect_refused(acceptor, dialer, Refusal::kLevel);
+    const std::string text = "server " + std::to_string(old.self.value) +
+                             " knows feature level 1, the ensemble is at level 2: start a newer program there";
+    EXPECT_EQ(acceptor.handshake.judgement().text.find(text), 0u) << acceptor.handshake.judgement().text;
+    // And the dialer would have said the same.
+    const Judgement other = judge(two, *dialer.handshake.peer(), Sid(1), true, dialer.table);
+    EXPECT_EQ(other.refusal, Refusal::kLevel);
+    EXPECT_EQ(other.text, acceptor.handshake.judgement().text);
+  }
+}
+
+// What each knows may differ as long as it is enough: a rollout, and a fresh server that is at level 1.
+TEST(Handshake, LevelsThatAreKnownGoTogether) {
+  Identity one = identity(1), two = identity(2);
+  one.feature_level = one.feature_level_known = 2;
+  two.feature_level_known = 3;
+  End dialer(two, 1, 'a'), acceptor(one, 0, 'b');
+  talk(dialer, acceptor);
+  EXPECT_EQ(dialer.progress, Progress::kDone);
+  EXPECT_EQ(acceptor.progress, Progress::kDone);
+  EXPECT_EQ(acceptor.handshake.peer()->feature_level, 1);
+  EXPECT_EQ(acceptor.handshake.peer()->feature_level_known, 3);
+  EXPECT_EQ(dialer.handshake.peer()->feature_level, 2);
+}
+
 TEST(Handshake, TheDialerRefusesToo) {
   End dialer(identity(2), 1, 'a'), acceptor(identity(1), 0, 'b');
   Hello twin{1, zab::Channel::kElection, Sid(1), Sid(2), "c1", "another directory", 77, {}, 0, std::string(32, 'x')};
@@ -301,7 +492,7 @@ TEST(Handshake, GarbageIsRefusedWhateverItIs) {
 
 TEST(Handshake, HelloIsExact) {
   const Hello hello{1,        zab::Channel::kElection, Sid(3), Sid(2), "c", "d", 42, {{Sid(2), false}, {Sid(3), true}},
-                    -5, std::string(kNonceBytes, 'n')};
+                    -5, std::string(kNonceBytes, 'n'), Zxid(7, 8), 2, 3};
   std::string bytes;
   encode(hello, bytes);
   const auto again = decode_hello(bytes);
@@ -311,6 +502,18 @@ TEST(Handshake, HelloIsExact) {
   EXPECT_EQ(again->members, hello.members);
   EXPECT_EQ(again->wall_ms, -5);
   EXPECT_EQ(again->nonce, hello.nonce);
+  EXPECT_EQ(again->members_version, Zxid(7, 8));
+  EXPECT_EQ(again->feature_level, 2);
+  EXPECT_EQ(again->feature_level_known, 3);
+  for (const int level : {0, -1, kLevelMost + 1, std::numeric_limits<int>::max(), std::numeric_limits<int>::min()}) {
+    for (const bool known : {true, false}) {
+      Hello strange = hello;
+      (known ? strange.feature_level_known : strange.feature_level) = level;
+      std::string strange_bytes;
+      encode(strange, strange_bytes);
+      EXPECT_FALSE(decode_hello(strange_bytes)) << level;
+    }
+  }
   for (std::size_t n = 0; n < bytes.size(); ++n) {
     const auto cut = decode_hello(std::string_view(bytes).substr(0, n));
     EXPECT_TRUE(!cut || cut->version != kProtocolVersion) << n;

@@ -7,7 +7,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -98,6 +97,7 @@ struct Server {
   TransportOptions options;
   std::unique_ptr<Transport> transport;
   std::unique_ptr<Recorder> user = std::make_unique<Recorder>();
+  bool started = false;
   Transport* operator->() { return transport.get(); }
 };
 
@@ -129,6 +129,7 @@ class TransportTest : public ::testing::Test {
     options.incarnation = sid * 1000;
     options.redial_first = Ms(5);
     options.redial_most = Ms(50);
+    options.dial_larger_after = Ms(60'000);  // not in these tests, but in those of it
     options.stop_limit = Ms(2000);
     if (change) change(options);
     auto transport = Transport::open(loop_, options);
@@ -146,12 +147,12 @@ class TransportTest : public ::testing::Test {
         const auto at = members.find(other->options.self);
         if (at != members.end() && at->second.port == 1) at->second.port = other->transport->port();
       }
-      server->transport->set_members(server->options.members);
+      server->transport->set_members(server->options.members_version, server->options.members);
     }
     for (auto& server : servers_) start(*server);
   }
   void start(Server& server) {
-    if (started_.insert(server.transport.get()).second) server.transport->start(*server.user);
+    if (!std::exchange(server.started, true)) server.transport->start(*server.user);
   }
 
   void send(Server& server, zab::LinkId link, const zab::Message& message) {
@@ -163,7 +164,6 @@ class TransportTest : public ::testing::Test {
 
   net::Loop loop_;
   std::vector<std::unique_ptr<Server>> servers_;
-  std::set<const Transport*> started_;
 };
 
 }  // namespace coord::peers::testing

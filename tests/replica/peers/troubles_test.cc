@@ -43,7 +43,10 @@ TEST(Troubles, OverWhenItDoesNotHappenAgain) {
   EXPECT_EQ(troubles.text(Sid(2)), "");
   EXPECT_FALSE(troubles.note(Sid(2), 1, "bad", 30'000).log);  // within the minute of its line
   EXPECT_EQ(troubles.text(Sid(2)), "bad");
+  EXPECT_TRUE(troubles.present(Sid(2), 1));
+  EXPECT_FALSE(troubles.present(Sid(2), 2));
   EXPECT_TRUE(troubles.clear(Sid(2), 1));
+  EXPECT_FALSE(troubles.present(Sid(2), 1));
   EXPECT_FALSE(troubles.clear(Sid(2), 1));
   EXPECT_EQ(troubles.text(Sid(2)), "");
 }
