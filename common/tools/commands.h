@@ -33,4 +33,15 @@ int watch(Context& context, const std::string& path, bool recursive);
 int multi(Context& context, const std::string& file);
 int status(Context& context, bool long_form);
 
+// Empty: not given. Exactly one of the first three.
+struct ReconfigArguments {
+  std::string add;      // see parse_spec in members.h
+  std::string remove;   // a server id
+  std::string role;     // ID=ROLE
+  std::string version;  // of the configuration to be changed, hexadecimal
+};
+int config(Context& context);
+int reconfig(Context& context, const ReconfigArguments& arguments);
+int feature_level(Context& context, std::int32_t level);  // 0 asks
+
 }  // namespace coord::tools

@@ -32,13 +32,16 @@ constexpr const char* kFooter =
     "  coordctl create -e -s /members/me- \"$(hostname)\"    # until interrupted\n"
     "  coordctl watch -r /app1\n"
     "  coordctl --server zk1:2181,zk2:2181/chroot ls -R /\n"
-    "  printf 'check /app1/config 3\\nset /app1/config v4\\n' | coordctl multi -\n\n"
+    "  printf 'check /app1/config 3\\nset /app1/config v4\\n' | coordctl multi -\n"
+    "  coordctl reconfig --add 4=d.example:2888         # d runs, with a, b, c and d in its file\n\n"
     "SEE ALSO\n"
     "  coordd(8), coordfs(8)\n";
 
 // What the command line fills in; one of the commands reads it.
 struct Arguments {
   coord::tools::CreateArguments create;
+  coord::tools::ReconfigArguments reconfig;
+  std::int32_t level = 0;
   std::string path = "/";
   std::string text;
   bool null_data = false;
@@ -139,6 +142,36 @@ void add_other_commands(CLI::App& app, Arguments& a, Context& context, int& code
   acl_set->callback([&] { code = coord::tools::acl_set(context, a.path, a.text, a.version); });
 }
 
+void add_ensemble_commands(CLI::App& app, Arguments& a, Context& context, int& code) {
+  CLI::App* config = app.add_subcommand("config", "Print the members of the ensemble, as /zookeeper/config has them");
+  config->callback([&] { code = coord::tools::config(context); });
+
+  CLI::App* reconfig = app.add_subcommand(
+      "reconfig",
+      "Add, remove or change one server of the ensemble, and print the new configuration. As root over the replica's "
+      "Unix socket; others need reconfigEnabled=true in the servers' files and the right to write /zookeeper/config");
+  CLI::Option* add = reconfig->add_option(
+      "--add", a.reconfig.add,
+      "server.4=d.example:2888:3888:participant;2181, or in short 4=d.example:2888[;2181]. The server must run "
+      "already, with the present members and itself in its file");
+  CLI::Option* remove = reconfig->add_option("--remove", a.reconfig.remove,
+                                             "The server with this id; it goes on as a guest until it is stopped");
+  CLI::Option* role =
+      reconfig->add_option("--role", a.reconfig.role, "4=observer or 4=participant: the server's new role");
+  reconfig->add_option("--version", a.reconfig.version, "Only if the configuration has this version (its last line)")
+      ->type_name("HEX");
+  add->type_name("SPEC")->excludes(remove)->excludes(role);
+  remove->type_name("ID")->excludes(role);
+  role->type_name("ID=ROLE");
+  reconfig->callback([&] { code = coord::tools::reconfig(context, a.reconfig); });
+
+  CLI::App* level = app.add_subcommand(
+      "feature-level", "Print the ensemble's feature level: what every member must know; with N, raise it first");
+  level->add_option("N", a.level, "The new level. There is no way back: older versions are refused from then on")
+      ->check(CLI::Range(1, 1000));
+  level->callback([&] { code = coord::tools::feature_level(context, a.level); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -167,6 +200,7 @@ int main(int argc, char** argv) {
   add_data_commands(app, arguments, context, code);
   add_tree_commands(app, arguments, context, code);
   add_other_commands(app, arguments, context, code);
+  add_ensemble_commands(app, arguments, context, code);
 
   try {
     app.parse(argc, argv);

@@ -124,7 +124,7 @@ void print_session(Context& context) {
     wire::Reader r(*reply);
     read(r, capabilities);
     if (!r.failed()) {
-      std::printf("Extensions: feature level %d%s\n", capabilities.feature_level,
+      std::printf("Extensions: version %d%s\n", capabilities.feature_level,
                   capabilities.trusted ? ", trusted connection" : "");
       std::printf("Last zxid: %s\n", to_string(Zxid(static_cast<std::uint64_t>(client.last_zxid()))).c_str());
       return;
@@ -148,7 +148,9 @@ struct Row {
   bool serves = false;
   std::string refused;  // it did not answer, and why
   std::string details;  // as it said it
-  std::vector<std::string> wrong;
+  std::string members, level;
+  bool reconfiguring = false;
+  std::vector<std::string> wrong, notes;
 };
 
 void take_ensemble(const std::string& text, Row& row) {
@@ -157,13 +159,17 @@ void take_ensemble(const std::string& text, Row& row) {
   row.zxid = value_of(text, "Applied");
   row.digest = value_of(text, "Digest");
   if (row.role == "leader") row.learners = value_of(text, "Learners");
+  row.members = value_of(text, "Members");
+  row.level = value_of(text, "Feature level");
+  row.reconfiguring = value_of(text, "Reconfiguring") == "yes";
   if (value_of(text, "Serving") == "no") row.role += ", not serving";
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     const std::string line = text.substr(at, end - at);
-    if (line.starts_with("Trouble: ") || line.starts_with("Alarm: ")) {
+    const bool note = line.starts_with("Note: ");
+    if (note || line.starts_with("Trouble: ") || line.starts_with("Alarm: ")) {
       const std::size_t kind = line.find(' ') + 1;
-      row.wrong.push_back(line.substr(0, kind) + row.name + ": " + line.substr(kind));
+      (note ? row.notes : row.wrong).push_back(line.substr(0, kind) + row.name + ": " + line.substr(kind));
     }
     at = end + 1;
   }
@@ -220,6 +226,18 @@ void print_rows(const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     for (const std::string& line : row.wrong) std::printf("%s\n", line.c_str());
   }
+  for (const Row& row : rows) {
+    for (const std::string& line : row.notes) std::printf("%s\n", line.c_str());
+  }
+}
+
+// What is one thing for the whole ensemble, as its leader says it.
+void print_ensemble(const std::vector<Row>& rows) {
+  for (const Row& row : rows) {
+    if (row.learners.empty() || row.members.empty()) continue;
+    std::printf("Members: version %s%s\n", row.members.c_str(), row.reconfiguring ? ", a change is under way" : "");
+    std::printf("Feature level: %s\n", row.level.c_str());
+  }
 }
 
 void print_details(const std::vector<Row>& rows) {
@@ -240,6 +258,7 @@ int status(Context& context, bool long_form) {
   for (const client::Server& server : target->servers) rows.push_back(ask_row(server, context.timeout()));
   compare(rows);
   print_rows(rows);
+  print_ensemble(rows);
   if (long_form) print_details(rows);
   bool any = false, serves = false, wrong = false;
   for (const Row& row : rows) {
