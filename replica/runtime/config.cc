@@ -64,6 +64,16 @@ Setter flag(bool Config::*member, Text yes = "true", Text no = "false") {
   };
 }
 
+// ZooKeeper takes yes and no for some keys, true and false for others.
+Setter any_flag(bool Config::*member) {
+  return [member](Config& config, Text value) -> std::string {
+    const bool on = value == "yes" || value == "true";
+    if (!on && value != "no" && value != "false") return "must be true or false (or yes or no)";
+    config.*member = on;
+    return "";
+  };
+}
+
 Setter text(std::string Config::*member) {
   return [member](Config& config, Text value) -> std::string {
     if (value.empty()) return "must not be empty";
@@ -117,40 +127,65 @@ std::string set_tcp_user(Config& config, Text value) {
   return "";
 }
 
-// host:port[:port][:participant|observer][;[address:]clientPort] as zoo.cfg has it; an IPv6 host in brackets. The
-// second port and the client port are ZooKeeper's and have no meaning here.
-std::string set_member(Config& config, Text id, Text value) {
-  Member member;
-  const auto parse = [](Text text, std::uint32_t low, std::uint32_t high, auto& out) {
-    std::uint32_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || end != text.data() + text.size() || number < low || number > high) return false;
-    out = static_cast<std::remove_reference_t<decltype(out)>>(number);
-    return true;
-  };
-  if (!parse(id, 1, 254, member.sid.value)) return "the id behind server. must be a whole number from 1 to 254";
-  value = value.substr(0, value.find(';'));
-  const auto bracket = value.starts_with('[') ? value.find(']') : Text::npos;
-  const auto colon = value.find(':', bracket == Text::npos ? 0 : bracket);
-  constexpr const char* kForm = "must be host:port[:port][:participant|observer]";
-  if (colon == Text::npos || colon == 0) return kForm;
-  member.host = std::string(bracket == Text::npos ? value.substr(0, colon) : value.substr(1, bracket - 1));
+template <class Int>
+bool parse_number(Text text, std::uint32_t low, std::uint32_t high, Int& out) {
+  std::uint32_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < low || number > high) return false;
+  out = static_cast<Int>(number);
+  return true;
+}
+
+// [host:]port as "host:port", a missing host as ZooKeeper shows it. False: it is none.
+bool set_client_part(Member& member, Text text) {
+  const auto colon = text.rfind(':');
+  std::uint16_t port = 0;
+  if (!parse_number(colon == Text::npos ? text : text.substr(colon + 1), 1, 65535, port)) return false;
+  const Text host = colon == Text::npos ? Text("0.0.0.0") : text.substr(0, colon);
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (host.empty() || (!bracketed && host.find_first_of(":[] \t") != Text::npos)) return false;
+  member.client = std::string(host) + ":" + std::to_string(port);
+  return true;
+}
+
+// host:port[:port][:role]; an IPv6 host in brackets. False: it is none.
+bool set_peer_part(Member& member, Text text) {
+  const auto bracket = text.starts_with('[') ? text.find(']') : Text::npos;
+  const auto colon = text.find(':', bracket == Text::npos ? 0 : bracket);
+  if (colon == Text::npos || colon == 0) return false;
+  member.host = std::string(bracket == Text::npos ? text.substr(0, colon) : text.substr(1, bracket - 1));
   std::vector<Text> fields;
-  for (Text rest = value.substr(colon + 1);;) {
+  for (Text rest = text.substr(colon + 1);;) {
     const auto end = rest.find(':');
     fields.push_back(rest.substr(0, end));
     if (end == Text::npos) break;
     rest = rest.substr(end + 1);
   }
-  if (!parse(fields[0], 1, 65535, member.port)) return kForm;
+  if (!parse_number(fields[0], 1, 65535, member.port)) return false;
+  member.election_port = member.port;
   std::size_t at = 1;
-  std::uint16_t unused = 0;
-  if (at < fields.size() && parse(fields[at], 1, 65535, unused)) ++at;
+  if (at < fields.size() && parse_number(fields[at], 1, 65535, member.election_port)) ++at;
   if (at < fields.size()) {
-    if (fields[at] != "participant" && fields[at] != "observer") return kForm;
+    if (fields[at] != "participant" && fields[at] != "observer") return false;
     member.observer = fields[at++] == "observer";
   }
-  if (at < fields.size()) return kForm;
+  return at == fields.size();
+}
+
+// host:port[:port][:participant|observer][;[address:]clientPort] as zoo.cfg has it. The second port is ZooKeeper's and
+// has no meaning here; where clients go is only shown.
+std::string set_member(Config& config, Text id, Text value) {
+  Member member;
+  if (!parse_number(id, 1, 254, member.sid.value)) return "the id behind server. must be a whole number from 1 to 254";
+  const auto semicolon = value.find(';');
+  const Text client = semicolon == Text::npos ? Text() : value.substr(semicolon + 1);
+  constexpr const char* kForm = "must be host:port[:port][:participant|observer][;[address:]clientPort]";
+  if (client.find(';') != Text::npos) return "a secure client port is not supported by this version; leave it out";
+  if (!set_peer_part(member, value.substr(0, semicolon))) return kForm;
+  if (semicolon != Text::npos && !set_client_part(member, client)) return kForm;
+  // What the file says becomes the ensemble's first list.
+  const tree::Member listed{member.sid, member.host, member.port, member.election_port, member.observer, member.client};
+  if (const auto taken = tree::parse_member(tree::to_text(listed), false); !taken) return taken.error().message;
   for (const Member& other : config.members) {
     if (other.sid == member.sid) return "server id " + std::string(id) + " is given twice";
     if (other.host == member.host && other.port == member.port) {
@@ -229,6 +264,8 @@ const std::map<Text, Setter>& setters() {
       {"coord.peerTls.key", text(&Config::peer_key)},
       {"coord.peerTls.ca", text(&Config::peer_authority)},
       {"coord.peerAddress", text(&Config::peer_address)},
+      {"coord.featureLevelMax", number(&Config::feature_level_max, 1, tree::kFeatureLevel)},
+      {"reconfigEnabled", any_flag(&Config::reconfig_enabled)},
       {"coord.mapSize", size(&Config::map_bytes, 64ULL << 20, 16ULL << 40)},
       {"coord.growSize", size(&Config::grow_bytes, 4ULL << 20, 16ULL << 30)},
       {"coord.logKeepSize", size(&Config::log_keep_bytes, 1ULL << 20, 1ULL << 40)},
@@ -246,7 +283,7 @@ bool known_without_effect(Text key) {
                                       "dataLogDir", "preAllocSize",   "globalOutstandingLimit", "standaloneEnabled",
                                       "admin.enableServer",           "admin.serverPort",  "admin.serverAddress",
                                       "autopurge.purgeInterval",      "autopurge.snapRetainCount",
-                                      "reconfigEnabled",              "readonlymode.enabled",
+                                      "readonlymode.enabled",
                                       "localSessionsEnabled",         "localSessionsUpgradingEnabled"};
   return keys.contains(key);
 }
@@ -264,6 +301,10 @@ Result<Config, Fault> interpret_config(const std::vector<ConfigEntry>& entries, 
     }
     if (entry.key == "secureClientPort" || entry.key.starts_with("ssl.")) {
       return fail(Fault{where + entry.key + ": TLS for clients is not supported by this version; remove the line"});
+    }
+    if (entry.key == "dynamicConfigFile") {
+      config.warnings.push_back(where + entry.key + " has no effect here: the server lines stand in this file");
+      continue;
     }
     const auto setter = setters().find(entry.key);
     if (setter == setters().end()) {

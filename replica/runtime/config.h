@@ -14,15 +14,18 @@
 #include "common/base/result.h"
 #include "common/model/ids.h"
 #include "common/model/records.h"
+#include "replica/tree/ensemble.h"
 
 namespace coord::runtime {
 
-// One line server.N=host:port[:port][:role].
+// One line server.N=host:port[:port][:role][;[clientHost:]clientPort].
 struct Member {
   Sid sid;
-  std::string host;
+  std::string host{};
   std::uint16_t port = 0;
   bool observer = false;
+  std::uint16_t election_port = 0;  // the second port, without meaning here; not given: the first
+  std::string client{};             // "host:port" for /zookeeper/config; empty: not given
 };
 
 struct Config {
@@ -55,6 +58,8 @@ struct Config {
   std::string peer_certificate;         // coord.peerTls.cert, PEM files
   std::string peer_key;                 // coord.peerTls.key
   std::string peer_authority;           // coord.peerTls.ca
+  bool reconfig_enabled = false;        // reconfigEnabled: who may write /zookeeper/config may change the members
+  int feature_level_max = tree::kFeatureLevel;  // coord.featureLevelMax: what this replica may know
   std::string peer_address;  // coord.peerAddress: where to listen for them; empty: the own server line's host
 
   std::string socket;                   // coord.socket; empty: none

@@ -24,6 +24,8 @@ enum class Kind : std::int8_t {
   kDiffers = 10,
 };
 
+constexpr std::int32_t kFeatureLevelMax = 1000;  // what may be believed of a sender, not what is known here
+
 void put(Writer& w, std::uint64_t v) { w.i64(static_cast<std::int64_t>(v)); }
 std::uint64_t u64(Reader& r) { return static_cast<std::uint64_t>(r.i64()); }
 bool boolean(Reader& r) {
@@ -61,6 +63,7 @@ void body(Writer& w, const Attach& m) {
 void body(Writer& w, const Touched& m) {
   put(w, m.answers);
   w.boolean(m.refuse_writes);
+  w.i32(m.feature_level);
   w.i32(static_cast<std::int32_t>(m.touches.size()));
   for (const Touch& touch : m.touches) {
     w.i64(touch.session.value);
@@ -122,6 +125,8 @@ Passed read_touched(Reader& r) {
   Touched m;
   m.answers = u64(r);
   m.refuse_writes = boolean(r);
+  m.feature_level = r.i32();
+  if (m.feature_level < 1 || m.feature_level > kFeatureLevelMax) r.fail();
   const std::int32_t touches = r.vector();
   for (std::int32_t n = 0; n < touches && !r.failed(); ++n) {
     Touch touch;

@@ -43,7 +43,7 @@ struct DigestNote {
 struct Touched {                  // sessions heard of since the last one
   std::uint64_t answers = 0;      // the highest Ask that this table answers
   bool refuse_writes = false;     // the sender's disk is nearly full
-  std::int32_t feature_level = 1;  // what the sender knows
+  std::int32_t feature_level = 1;  // what the sender knows, 1 to 1000
   std::vector<Touch> touches;
   std::vector<DigestNote> digests;
 };

@@ -41,6 +41,10 @@ TEST(Config, BadValuesNameFileLineAndKey) {
       {"coord.logLevel=loud", "coord.logLevel"},
       {"DigestAuthenticationProvider.superDigest=root:x", "superDigest"},
       {"dataDir=", "dataDir"},
+      {"reconfigEnabled=1", "reconfigEnabled"},
+      {"reconfigEnabled=", "reconfigEnabled"},
+      {"coord.featureLevelMax=0", "coord.featureLevelMax"},
+      {"coord.featureLevelMax=99", "coord.featureLevelMax"},
   };
   for (const auto& c : cases) {
     const auto result = interpret("\n# a comment\n" + std::string(c.line) + "\n");
@@ -79,6 +83,49 @@ TEST(Config, MembersAreRead) {
   EXPECT_EQ(result->members[2].port, 99);
   EXPECT_TRUE(result->members[2].observer);
   EXPECT_EQ(result->members[3].sid, Sid(254));
+  EXPECT_EQ(result->members[0].election_port, 3888);
+  EXPECT_EQ(result->members[3].election_port, 2888) << "not given: the first";
+  EXPECT_EQ(result->members[1].client, "0.0.0.0:2181");
+  EXPECT_EQ(result->members[0].client, "");
+}
+
+TEST(Config, WhereClientsGoIsKept) {
+  const struct {
+    const char* given;
+    const char* kept;
+  } cases[] = {{"2181", "0.0.0.0:2181"}, {"a.example:2181", "a.example:2181"}, {"[::]:2181", "[::]:2181"}};
+  for (const auto& c : cases) {
+    const auto result = interpret("server.1=a:2888:3888:observer;" + std::string(c.given) + "\n");
+    ASSERT_TRUE(result) << c.given;
+    EXPECT_EQ(result->members[0].client, c.kept);
+    EXPECT_TRUE(result->members[0].observer);
+  }
+  for (const char* bad : {"", "0", "65536", "x", ":2181", "a:b", "::1:2181", "[]:2181", "a b:2181", "2181;2281"}) {
+    EXPECT_FALSE(interpret("server.1=a:2888:3888;" + std::string(bad) + "\n")) << bad;
+  }
+}
+
+TEST(Config, ReconfigurationIsOffUnlessSwitchedOn) {
+  EXPECT_FALSE(interpret("")->reconfig_enabled);
+  for (const char* on : {"true", "yes"}) {
+    EXPECT_TRUE(interpret("reconfigEnabled=" + std::string(on) + "\n")->reconfig_enabled) << on;
+  }
+  for (const char* off : {"false", "no"}) {
+    EXPECT_FALSE(interpret("reconfigEnabled=" + std::string(off) + "\n")->reconfig_enabled) << off;
+  }
+}
+
+TEST(Config, AReplicaKnowsItsFeatureLevelOrLess) {
+  EXPECT_EQ(interpret("")->feature_level_max, tree::kFeatureLevel);
+  EXPECT_EQ(interpret("coord.featureLevelMax=1\n")->feature_level_max, 1);
+}
+
+TEST(Config, ADynamicFileIsToldNotToBeRead) {
+  const auto result = interpret("standaloneEnabled=false\ndynamicConfigFile=/etc/zoo.dynamic\n");
+  ASSERT_TRUE(result);
+  ASSERT_EQ(result->warnings.size(), 2u);
+  EXPECT_EQ(result->warnings[0], "zoo.cfg:1: standaloneEnabled has no effect here");
+  EXPECT_NE(result->warnings[1].find("the server lines stand in this file"), std::string::npos);
 }
 
 TEST(Config, BadMembersAreRefused) {

@@ -20,7 +20,7 @@ std::vector<Passed> examples() {
   request.request.credentials = Credentials{4000000000, 3, {1, 2}};
   return {request,
           Attach{3, SessionId(4), 30'000},
-          Touched{8, true, {{SessionId(1), 2, 30, true}, {SessionId(2), 3, 0, false}}, {{Zxid(1, 1024), ~0ULL}}},
+          Touched{8, true, 2, {{SessionId(1), 2, 30, true}, {SessionId(2), 3, 0, false}}, {{Zxid(1, 1024), ~0ULL}}},
           Sync{1},
           Attached{3, true, 9},
           Moved{SessionId(7), 0xffffffffffffffff},
@@ -52,13 +52,24 @@ TEST(Forward, HostileBytesAreRefused) {
     return bytes;
   };
   // A table that announces more than it holds must not make room for it first.
-  EXPECT_FALSE(decode(raw([](wire::Writer& w) { w.i8(3), w.i64(0), w.boolean(false), w.i32(0x7fffffff); })));
+  EXPECT_FALSE(decode(raw([](wire::Writer& w) { w.i8(3), w.i64(0), w.boolean(false), w.i32(1), w.i32(0x7fffffff); })));
   // Times to come; a boolean that is neither; a timeout of nothing.
   EXPECT_FALSE(decode(raw([](wire::Writer& w) {
-    w.i8(3), w.i64(0), w.boolean(false), w.i32(1), w.i64(1), w.i64(1), w.i64(-1), w.boolean(true), w.i32(0);
+    w.i8(3), w.i64(0), w.boolean(false), w.i32(1), w.i32(1), w.i64(1), w.i64(1), w.i64(-1), w.boolean(true), w.i32(0);
   })));
   EXPECT_FALSE(decode(raw([](wire::Writer& w) { w.i8(5), w.i64(1), w.i8(2), w.i64(1); })));
   EXPECT_FALSE(decode(raw([](wire::Writer& w) { w.i8(2), w.i64(1), w.i64(1), w.i32(0); })));
+}
+
+TEST(Forward, AFeatureLevelIsBounded) {
+  for (const std::int32_t level : {0, -1, 1001, 0x7fffffff}) {
+    EXPECT_FALSE(decode(encode(Touched{1, false, level, {}, {}}))) << level;
+  }
+  for (const std::int32_t level : {1, 2, 1000}) {
+    const auto decoded = decode(encode(Touched{1, false, level, {}, {}}));
+    ASSERT_TRUE(decoded) << level;
+    EXPECT_EQ(std::get<Touched>(*decoded).feature_level, level);
+  }
 }
 
 // No byte that changes may be more than refused or another message that encodes to exactly these bytes.
