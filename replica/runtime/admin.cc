@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -13,6 +14,7 @@
 #include "common/base/log.h"
 #include "common/base/version.h"
 #include "replica/runtime/core.h"
+#include "replica/runtime/membership.h"
 
 namespace coord::runtime {
 namespace {
@@ -67,6 +69,19 @@ Facts facts(Core& core) {
   const tree::StateMachine& tree = core.tree();
   return {tree.node_count(),      tree.watch_count(),      tree.ephemeral_count(),
           tree.data_bytes(),      tree.sessions().size(),  tree.last_applied(), tree.digest()};
+}
+
+// As /zookeeper/config and `coordctl config` have it.
+std::string version_text(Zxid version) { return fmt::format("{:x}", version.value); }
+
+std::size_t participants(const EnsembleStatus& status) {
+  if (!status.members.empty()) {
+    return static_cast<std::size_t>(std::count_if(status.members.begin(), status.members.end(),
+                                                  [](const tree::Member& member) { return !member.observer; }));
+  }
+  std::size_t count = status.observer ? 0 : 1;
+  for (const EnsembleStatus::Peer& peer : status.peers) count += peer.observer || !peer.member ? 0 : 1;
+  return count;
 }
 
 std::string latency_text(const Core::Latency& latency) {
@@ -137,23 +152,24 @@ std::string mntr(Core& core) {
   line("open_file_descriptor_count", open_files());
   line("max_file_descriptor_count", files.rlim_cur);
   if (!status.alone) {
-    std::size_t troubles = 0, voters = status.observer ? 0 : 1;
-    for (const EnsembleStatus::Peer& peer : status.peers) {
-      troubles += peer.trouble.empty() ? 0 : 1;
-      voters += peer.observer ? 0 : 1;
-    }
+    std::size_t troubles = 0;
+    for (const EnsembleStatus::Peer& peer : status.peers) troubles += peer.trouble.empty() ? 0 : 1;
     line("peer_state", peer_state(status));
-    line("quorum_size", voters);
+    line("quorum_size", participants(status));
     line("coord_leader", status.leader.value);
     line("coord_acknowledges", status.acknowledges ? 1 : 0);
     line("coord_troubles", troubles);
+    line("coord_members_version", version_text(status.members_version));
+    line("coord_reconfiguring", status.reconfiguring ? 1 : 0);
   }
+  line("coord_feature_level", status.feature_level);
+  line("coord_feature_level_known", status.feature_level_known);
   if (status.role == zab::Role::kLeading && !status.alone) {
     std::size_t learners = 0, followers = 0, synced = 0;
     for (const EnsembleStatus::Peer& peer : status.peers) {
       learners += peer.learner ? 1 : 0;
-      followers += peer.learner && !peer.observer ? 1 : 0;
-      synced += peer.serving && !peer.observer ? 1 : 0;
+      followers += peer.learner && peer.member && !peer.observer ? 1 : 0;
+      synced += peer.serving && peer.member && !peer.observer ? 1 : 0;
     }
     line("learners", learners);
     line("followers", followers);
@@ -175,6 +191,39 @@ std::string mntr(Core& core) {
   return text;
 }
 
+// What is nobody's fault and should be known. Nothing goes by the file's server lines any more; yet a person who reads
+// them, or starts an empty server with them, should find the truth there.
+std::string notes(const EnsembleStatus& status, std::vector<Member> file) {
+  if (status.members.empty()) return "";
+  std::string text;
+  if (!status.is_member()) {
+    text += fmt::format("Note: server {} is not a member: it serves as a guest and counts for nothing\n",
+                        status.self.value);
+    // By its own line a guest has come to be one.
+    std::erase_if(file, [&status](const Member& member) { return member.sid == status.self; });
+  }
+  if (const std::string what = difference(file, status.members); !what.empty()) {
+    text += fmt::format("Note: the members are those of /zookeeper/config, not those of this server's file ({}): bring "
+                        "the file up to date\n",
+                        what);
+  }
+  return text;
+}
+
+std::string member_line(const EnsembleStatus::Peer& peer) {
+  const char* connected = peer.connected ? "connected" : "not connected";
+  std::string text = peer.member ? fmt::format("Member {}: {}, {}", peer.sid.value,
+                                               peer.observer ? "observer" : "participant", connected)
+                                 : fmt::format("Guest {}: {}", peer.sid.value, connected);
+  if (peer.learner) {
+    text += fmt::format(", {}{}{}, acked 0x{:x}, heard {} ms ago", peer.serving ? "serving" : "synchronizing",
+                        peer.observer || peer.counted || !peer.member ? "" : ", not counted",
+                        peer.refuses_writes ? ", its disk is nearly full" : "", peer.acked.value, peer.silent_ms);
+  }
+  if (peer.feature_level > 0) text += fmt::format(", knows feature level {}", peer.feature_level);
+  return text + "\n";
+}
+
 // Our own word, which a replica answers without a quorum too: how it stands in the ensemble, and what is wrong.
 std::string memb(Core& core) {
   const EnsembleStatus status = core.ensemble_status();
@@ -186,41 +235,47 @@ std::string memb(Core& core) {
       yes_or_no(status.acknowledges), status.cluster_id.empty() ? "none yet" : status.cluster_id,
       status.last_logged.value, status.last_durable.value, status.last_committed.value, f.zxid.value, f.digest,
       status.learners());
+  if (!status.alone) {
+    text += fmt::format("Members: {}\nReconfiguring: {}\n", version_text(status.members_version),
+                        yes_or_no(status.reconfiguring));
+  }
+  text += fmt::format("Feature level: {} of {} known\n", status.feature_level, status.feature_level_known);
   for (const EnsembleStatus::Peer& peer : status.peers) {
-    text += fmt::format("Member {}: {}, {}", peer.sid.value, peer.observer ? "observer" : "participant",
-                        peer.connected ? "connected" : "not connected");
-    if (peer.learner) {
-      text += fmt::format(", {}{}{}, acked 0x{:x}, heard {} ms ago", peer.serving ? "serving" : "synchronizing",
-                          peer.observer || peer.counted ? "" : ", not counted",
-                          peer.refuses_writes ? ", its disk is nearly full" : "", peer.acked.value, peer.silent_ms);
-    }
-    text += "\n";
+    text += member_line(peer);
     if (!peer.trouble.empty()) text += fmt::format("Trouble: server {}: {}\n", peer.sid.value, peer.trouble);
   }
+  text += notes(status, core.config().members);
   for (const std::string& alarm : status.alarms) text += "Alarm: " + alarm + "\n";
   return text;
 }
 
-// As ZooKeeper's conf has it: the limits under our names, for they are in other ticks.
-std::string membership(const Config& c) {
-  std::string text;
-  const Member* own = nullptr;
-  for (const Member& member : c.members) {
-    const bool ipv6 = member.host.find(':') != std::string::npos;
-    text += fmt::format("server.{}={}:{}:{}\n", member.sid.value, ipv6 ? "[" + member.host + "]" : member.host,
-                        member.port, member.observer ? "observer" : "participant");
-    if (member.sid.value == c.server_id) own = &member;
+// As ZooKeeper's conf has it: the limits under our names, for they are in other ticks. The members are those of the
+// replicated list, and those of the file while there is none.
+std::string membership(const Config& c, const EnsembleStatus& status) {
+  std::vector<tree::Member> members = status.members;
+  if (members.empty()) {
+    for (const Member& member : c.members) {
+      members.push_back({member.sid, member.host, member.port, member.election_port, member.observer, member.client});
+    }
   }
-  if (own == nullptr) return "";
-  return fmt::format(
+  const auto own = std::find_if(c.members.begin(), c.members.end(),
+                                [&c](const Member& member) { return member.sid.value == c.server_id; });
+  if (own == c.members.end()) return "";
+  const auto now = std::find_if(members.begin(), members.end(),
+                                [&c](const tree::Member& member) { return member.sid.value == c.server_id; });
+  const bool observer = now == members.end() || now->observer;
+  std::string text = fmt::format(
       "coord.peerTickTime={}\ncoord.peerInitLimit={}\ncoord.peerSyncLimit={}\nelectionAlg=3\nelectionPort={}\n"
-      "quorumPort={}\npeerType={}\nmembership: \n{}",
-      c.peer_tick_ms, c.init_limit, c.sync_limit, own->port, own->port, own->observer ? 1 : 0, text);
+      "quorumPort={}\npeerType={}\nreconfigEnabled={}\nmembership: \n",
+      c.peer_tick_ms, c.init_limit, c.sync_limit, own->election_port, own->port, observer ? 1 : 0, c.reconfig_enabled);
+  for (const tree::Member& member : members) text += tree::to_text(member) + "\n";
+  if (!status.members.empty()) text += "version=" + version_text(status.members_version) + "\n";
+  return text;
 }
 
 std::string conf(Core& core) {
   const Config& c = core.config();
-  return membership(c).insert(0, fmt::format(
+  return membership(c, core.ensemble_status()).insert(0, fmt::format(
       "clientPort={}\nsecureClientPort=-1\ndataDir={}\ndataDirSize={}\ndataLogDir={}\ndataLogSize=0\ntickTime={}\n"
       "maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog={}\nserverId={}\n",
       c.client_port, c.data_dir, core.store().space().used_bytes, c.data_dir, c.tick_time_ms, c.connections_per_ip_max,
