@@ -47,6 +47,7 @@ struct Arguments {
   bool null_data = false;
   bool recursive = false;
   bool with_stat = false;
+  bool long_form = false;
   std::int32_t version = -1;
 };
 
@@ -125,10 +126,9 @@ void add_other_commands(CLI::App& app, Arguments& a, Context& context, int& code
   multi->add_option("FILE", a.path, "The file; `-`: standard input")->required();
   multi->callback([&] { code = coord::tools::multi(context, a.path); });
 
-  bool long_form = false;
   CLI::App* status = app.add_subcommand("status", "Print how each server stands, what is wrong, and our session");
-  status->add_flag("-l,--long", long_form, "also all that each server says of itself");
-  status->callback([&] { code = coord::tools::status(context, long_form); });
+  status->add_flag("-l,--long", a.long_form, "also all that each server says of itself");
+  status->callback([&] { code = coord::tools::status(context, a.long_form); });
 
   CLI::App* acl_get = app.add_subcommand("acl-get", "Print a node's ACL, one SCHEME:ID:PERMISSIONS per line");
   acl_get->add_option("PATH", a.path, "Path of the node")->required();
