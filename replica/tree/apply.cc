@@ -1,5 +1,6 @@
 #include "replica/tree/apply.h"
 
+#include <utility>
 #include <variant>
 
 #include "common/base/check.h"
@@ -24,8 +25,15 @@ Op result_type(Op op) { return op == Op::kCreateContainer || op == Op::kCreateTt
 
 }  // namespace
 
-Application::Application(DataTree& tree, Watches& watches, Interest& interest, bool skip_acl, Sink& sink, Zxid zxid)
-    : tree_(tree), watches_(watches), interest_(interest), skip_acl_(skip_acl), sink_(sink), zxid_(zxid) {}
+Application::Application(DataTree& tree, Watches& watches, Interest& interest, const Limits& limits, Sink& sink,
+                         Zxid zxid)
+    : tree_(tree),
+      watches_(watches),
+      interest_(interest),
+      skip_acl_(limits.skip_acl),
+      feature_level_known_(limits.feature_level_known),
+      sink_(sink),
+      zxid_(zxid) {}
 
 Applied Application::run(Txn txn, bool want_reply, const Origin& origin) {
   COORD_CHECK_MSG(zxid_ > tree_.last_applied(), "transactions are applied out of order");
@@ -122,6 +130,11 @@ void Application::write_reply(const Txn& txn, const Origin& origin, wire::Writer
     wire::write(w, reply);
   } else if (txn.op == Op::kDeleteNode) {
     w.i8(txn.what);
+  } else if (txn.op == Op::kReconfig) {
+    w.buffer(std::string_view(config_text(tree_.members(), tree_.members_version())));
+    wire::write(w, tree_.nodes().find(kConfigNode)->stat());
+  } else if (txn.op == Op::kFeatureLevel) {
+    w.i32(tree_.feature_level());
   } else if (is_stock(txn.op)) {
     write_result(txn.op, w);
   } else if (const Node* node = tree_.nodes().find(txn.subject)) {
@@ -209,5 +222,16 @@ void Application::change(ReserveIdsTxn& c) {
 void Application::change(ErrorTxn& c) { err_ = c.err; }
 
 void Application::change(EnrolTxn& c) { tree_.enrol(c); }
+
+void Application::change(ReconfigTxn& c) {
+  tree_.reconfig(std::move(c), zxid_);
+  SetDataTxn text{kConfigNode, false, config_text(tree_.members(), zxid_), -1};  // its version stays -1 for ever
+  change(text);
+}
+
+void Application::change(FeatureLevelTxn& c) {
+  COORD_CHECK_MSG(c.level <= feature_level_known_, above_known(c.level, feature_level_known_).c_str());
+  tree_.set_feature_level(c.level);
+}
 
 }  // namespace coord::tree

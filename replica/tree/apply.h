@@ -27,7 +27,7 @@ struct Origin {
 
 class Application {
  public:
-  Application(DataTree& tree, Watches& watches, Interest& interest, bool skip_acl, Sink& sink, Zxid zxid);
+  Application(DataTree& tree, Watches& watches, Interest& interest, const Limits& limits, Sink& sink, Zxid zxid);
 
   // Once.
   Applied run(Txn txn, bool want_reply, const Origin& origin);
@@ -47,6 +47,8 @@ class Application {
   void change(ReserveIdsTxn& c);
   void change(ErrorTxn& c);
   void change(EnrolTxn& c);
+  void change(ReconfigTxn& c);
+  void change(FeatureLevelTxn& c);
   void erase(Node& node);
 
   Err carry_out(Txn& txn, bool want_body, const Origin& origin, std::string& body);
@@ -70,6 +72,7 @@ class Application {
   Watches& watches_;
   Interest& interest_;
   const bool skip_acl_;
+  const std::int32_t feature_level_known_;
   Sink& sink_;
   const Zxid zxid_;
 

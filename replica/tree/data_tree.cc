@@ -30,6 +30,13 @@ std::uint64_t enrolment_hash(const std::pair<const Sid, std::string>& enrolment)
   return finish(h);
 }
 
+std::uint64_t member_hash(const Member& member) {
+  std::uint64_t h = add(0x3e3b, pair_of(member.sid.value, member.observer ? 1 : 0));
+  h = add(h, pair_of(member.port, member.election_port));
+  h = add(h, pair_of(crc32c(member.host), crc32c(member.client)));
+  return finish(h);
+}
+
 std::uint64_t session_hash(const Session& session) {
   std::uint64_t h = add(0x5e55, session.id.value);
   h = add(h, std::int64_t{session.timeout_ms});
@@ -65,6 +72,15 @@ std::uint64_t DataTree::node_hash(const Node& node) const {
                               static_cast<std::uint32_t>(node.lifetime) << 4 | (node.null_data ? 2U : 0U) |
                               (node.from_client ? 1U : 0U);
   return finish(add(h, std::uint64_t{flags}));
+}
+
+// Level, version and list; nothing at level 1, which the first release knows nothing of.
+std::uint64_t DataTree::ensemble_hash() const {
+  if (feature_level_ == 1 && members_.empty()) return 0;
+  std::uint64_t h = add(0x1e7e, std::int64_t{feature_level_});
+  h = add(h, members_version_.value);
+  for (const Member& member : members_) h = add(h, member_hash(member));
+  return finish(h);
 }
 
 // Brackets every change of a node: keeps the digest and the set of changed nodes right.
@@ -137,7 +153,7 @@ std::uint64_t DataTree::recomputed_digest() const {
     for (const auto& [seq, answer] : session.answers) sum += answer_hash(id, seq, answer);
   }
   for (const auto& enrolment : enrolled_) sum += enrolment_hash(enrolment);
-  return sum;
+  return sum + ensemble_hash();
 }
 
 void DataTree::mark(Node& node) {
@@ -334,6 +350,23 @@ void DataTree::enrol(const EnrolTxn& change) {
     if (at != enrolled_.end()) digest_ -= enrolment_hash(*at);
     digest_ += enrolment_hash(*enrolled_.insert_or_assign(sid, directory).first);
   }
+}
+
+void DataTree::reconfig(ReconfigTxn change, Zxid zxid) {
+  COORD_CHECK_MSG(!change.members.empty(), "a reconfig leaves no member");
+  for (const auto& enrolment : enrolled_) digest_ -= enrolment_hash(enrolment);
+  digest_ -= ensemble_hash();
+  enrol_members(change, enrolled_);
+  members_ = std::move(change.members);
+  members_version_ = zxid;
+  digest_ += ensemble_hash();
+  for (const auto& enrolment : enrolled_) digest_ += enrolment_hash(enrolment);
+}
+
+void DataTree::set_feature_level(std::int32_t level) {
+  digest_ -= ensemble_hash();
+  feature_level_ = level;
+  digest_ += ensemble_hash();
 }
 
 void DataTree::edit_session(Session& session, std::int64_t acked_below) {

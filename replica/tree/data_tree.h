@@ -70,6 +70,9 @@ class DataTree {
   const std::unordered_map<SessionId, Session>& sessions() const { return sessions_; }
   NodeId next_node_id() const { return next_node_id_; }
   const std::map<Sid, std::string>& enrolled() const { return enrolled_; }
+  const std::vector<Member>& members() const { return members_; }
+  Zxid members_version() const { return members_version_; }
+  std::int32_t feature_level() const { return feature_level_; }
   Zxid last_applied() const { return last_applied_; }
   std::size_t ephemeral_count() const { return ephemeral_count_; }
   std::size_t data_bytes() const { return data_bytes_; }
@@ -83,7 +86,8 @@ class DataTree {
   const std::set<NodeId>& containers() const { return containers_; }
   const std::set<NodeId>& ttl_nodes() const { return ttl_nodes_; }
 
-  // Sum of a hash of every node and every session; incremental, and from scratch (for tests and scrubbing).
+  // Sum of a hash of every node, every session and what is said of the ensemble; incremental, and from scratch (for
+  // tests and scrubbing).
   std::uint64_t digest() const { return digest_; }
   std::uint64_t recomputed_digest() const;
 
@@ -101,6 +105,8 @@ class DataTree {
   void close_session(SessionId id);  // its ephemerals must be gone
   void reserve_ids(const ReserveIdsTxn& change);
   void enrol(const EnrolTxn& change);
+  void reconfig(ReconfigTxn change, Zxid zxid);  // /zookeeper/config is the caller's affair
+  void set_feature_level(std::int32_t level);
   void acknowledge(SessionId id, std::int64_t acked_below);  // prunes the answers; no such session: nothing
   void keep_answer(SessionId id, std::int64_t seq, Answer answer);
   void set_last_applied(Zxid zxid) { last_applied_ = zxid; }
@@ -111,7 +117,8 @@ class DataTree {
   void take_fold(Fold& fold);
   Result<bool, Fault> load_node(NodeId id, std::string_view record);
   Result<bool, Fault> load_session(SessionId id, std::string_view record);
-  Result<bool, Fault> load_counters(std::string_view record);
+  // `feature_level_known`: data of a higher level is a Fault.
+  Result<bool, Fault> load_counters(std::string_view record, std::int32_t feature_level_known);
   Result<bool, Fault> finish_load(Zxid tree_durable);
 
  private:
@@ -123,6 +130,7 @@ class DataTree {
 
   Node& add_reserved(NodeId id, Node& parent, const char* name, Shape shape);
   std::uint64_t node_hash(const Node& node) const;
+  std::uint64_t ensemble_hash() const;
   void mark(Node& node);
   Session& get_session(SessionId id);
   void edit_session(Session& session, std::int64_t acked_below);
@@ -150,6 +158,9 @@ class DataTree {
   std::set<NodeId> ttl_nodes_;
   NodeId next_node_id_ = kFirstNodeId;
   std::map<Sid, std::string> enrolled_;
+  std::vector<Member> members_;
+  Zxid members_version_;
+  std::int32_t feature_level_ = 1;
   Zxid last_applied_;
   std::uint64_t digest_ = 0;
   std::size_t ephemeral_count_ = 0;

@@ -43,7 +43,7 @@ void DataTree::take_fold(Fold& fold) {
       fold.sessions.emplace_back(id, encode_session(*session));
     }
   }
-  fold.counters = encode_counters(Counters{next_node_id_, enrolled_});
+  fold.counters = encode_counters(Counters{next_node_id_, enrolled_, feature_level_, members_version_, members_});
   dirty_nodes_.clear();
   dirty_sessions_.clear();
   dirty_bytes_ = 0;
@@ -80,11 +80,17 @@ Result<bool, Fault> DataTree::load_session(SessionId id, std::string_view record
   return true;
 }
 
-Result<bool, Fault> DataTree::load_counters(std::string_view record) {
+Result<bool, Fault> DataTree::load_counters(std::string_view record, std::int32_t feature_level_known) {
   auto counters = decode_counters(record);
   if (!counters) return broken("the record of the counters", "cannot be decoded");
+  if (counters->feature_level > std::min(feature_level_known, kFeatureLevel)) {
+    return fail(Fault{above_known(counters->feature_level, std::min(feature_level_known, kFeatureLevel))});
+  }
   next_node_id_ = counters->next_node_id;
   enrolled_ = std::move(counters->enrolled);
+  feature_level_ = counters->feature_level;
+  members_version_ = counters->members_version;
+  members_ = std::move(counters->members);
   return true;
 }
 

@@ -25,16 +25,16 @@
 
 namespace coord::tree {
 
-inline constexpr int kFeatureLevel = 2;          // what this program knows
-inline constexpr int kFeatureLevelReconfig = 2;  // from which on reconfig and the level itself may be in the log
+inline constexpr std::int32_t kFeatureLevel = 2;          // what this program knows
+inline constexpr std::int32_t kFeatureLevelReconfig = 2;  // the first that has reconfig, and the level, in the log
 
 struct Member {
-  Sid sid;
-  std::string host;                 // a name or a numeric address, without brackets
+  Sid sid{};
+  std::string host{};               // a name or a numeric address, without brackets
   std::uint16_t port = 0;           // for the other replicas
-  std::uint16_t election_port = 0;  // ZooKeeper's; without meaning here
+  std::uint16_t election_port = 0;  // ZooKeeper's; without meaning here. 0: not said, shown as `port`
   bool observer = false;
-  std::string client;               // "host:port"; empty: not said
+  std::string client{};             // "host:port"; empty: not said
   friend bool operator==(const Member&, const Member&) = default;
 };
 
@@ -45,13 +45,18 @@ std::string to_text(const Member& member);  // "server.N=...", normalized
 // What /zookeeper/config holds.
 std::string config_text(const std::vector<Member>& members, Zxid version);
 
+// Why a replica that knows less than its data or its ensemble cannot go on, for a person.
+std::string above_known(std::int32_t level, std::int32_t known);
+
 // What the leader knows and the tree does not, for preparing kReconfig and kFeatureLevel.
 struct Electorate {
   bool alone = true;
-  bool reconfig_enabled = false;             // zoo.cfg reconfigEnabled
-  bool pending = false;                      // a reconfig is logged and not committed
-  std::map<Sid, std::string> synced;         // has the whole history on disk, this server too: its data directory
-  std::map<Sid, int> feature_levels;         // what those connected know, this server too
+  bool reconfig_enabled = false;      // zoo.cfg reconfigEnabled
+  bool pending = false;               // a reconfig is logged and not committed
+  std::map<Sid, std::string> synced;  // has the whole history on disk, this server too: its data directory
+  // What those connected know, this server too. 0: a member that is not connected; must be said of those that only the
+  // files name, for the tree does not know them.
+  std::map<Sid, int> feature_levels;
 };
 
 }  // namespace coord::tree

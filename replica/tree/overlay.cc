@@ -352,6 +352,28 @@ void Overlay::use_seq(SessionId id, std::int64_t seq, std::int64_t acked_below) 
   e.acked_below = std::max(e.acked_below, acked_below);
 }
 
+// --- the ensemble
+
+Overlay::Ensemble& Overlay::touch_ensemble() {
+  if (!ensemble_) ensemble_ = Ensemble{zxid_, tree_.members(), tree_.feature_level(), tree_.enrolled()};
+  ensemble_->zxid = zxid_;
+  return *ensemble_;
+}
+
+void Overlay::reconfig(const ReconfigTxn& change) {
+  Ensemble& ensemble = touch_ensemble();
+  ensemble.members = change.members;
+  enrol_members(change, ensemble.enrolled);
+  reconfig_ = zxid_;
+}
+
+void Overlay::set_feature_level(std::int32_t level) { touch_ensemble().feature_level = level; }
+
+void Overlay::enrol(const EnrolTxn& change) {
+  Ensemble& ensemble = touch_ensemble();
+  for (const auto& [sid, directory] : change.directories) ensemble.enrolled[sid] = directory;
+}
+
 // --- letting go
 
 void Overlay::applied(Zxid zxid) {
@@ -376,6 +398,8 @@ void Overlay::applied(Zxid zxid) {
     if (touched.seq != 0) it->second.seqs.erase(touched.seq);
     if (it->second.zxid == touched.zxid) sessions_.erase(it);
   }
+  if (ensemble_ && ensemble_->zxid <= zxid) ensemble_.reset();
+  if (reconfig_ <= zxid) reconfig_ = {};
 }
 
 void Overlay::clear() {
@@ -386,6 +410,8 @@ void Overlay::clear() {
   names_.clear();
   sessions_.clear();
   ephemerals_.clear();
+  ensemble_.reset();
+  reconfig_ = {};
   next_id_ = NodeId{};
 }
 

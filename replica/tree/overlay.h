@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -117,10 +118,19 @@ class Overlay {
   // `seq` 0: a repeated one, which only acknowledges.
   void use_seq(SessionId id, std::int64_t seq, std::int64_t acked_below);
 
+  // --- the ensemble
+  const std::vector<Member>& members() const { return ensemble_ ? ensemble_->members : tree_.members(); }
+  std::int32_t feature_level() const { return ensemble_ ? ensemble_->feature_level : tree_.feature_level(); }
+  const std::map<Sid, std::string>& enrolled() const { return ensemble_ ? ensemble_->enrolled : tree_.enrolled(); }
+  bool reconfig_outstanding() const { return reconfig_ != Zxid{}; }
+  void reconfig(const ReconfigTxn& change);
+  void set_feature_level(std::int32_t level);
+  void enrol(const EnrolTxn& change);
+
   // --- letting go
   void applied(Zxid zxid);  // everything up to it stands in the tree
   void clear();             // nothing of what was prepared will be applied
-  bool empty() const { return entries_.empty() && names_.empty() && sessions_.empty(); }
+  bool empty() const { return entries_.empty() && names_.empty() && sessions_.empty() && !ensemble_; }
 
   // Everything in it, in a fixed order: for tests, which compare what a rolled back multi left.
   std::string describe() const;
@@ -177,6 +187,12 @@ class Overlay {
     std::int64_t acked_below = 0;  // as far as prepared requests say; 0: as in the tree
     std::set<std::int64_t> seqs;   // prepared, not applied
   };
+  struct Ensemble {
+    Zxid zxid;  // of the last transaction that touched it
+    std::vector<Member> members;
+    std::int32_t feature_level = 1;
+    std::map<Sid, std::string> enrolled;
+  };
   // How it was before a multi touched it; nullopt: not there.
   struct EntryUndo {
     NodeId id;
@@ -195,6 +211,7 @@ class Overlay {
   void index(NodeId id, const Entry& entry);
   void unindex(NodeId id, const Entry& entry);
   SessionEntry& touch_session(SessionId id, std::int64_t seq);
+  Ensemble& touch_ensemble();
 
   const DataTree& tree_;
   Zxid zxid_;
@@ -203,6 +220,8 @@ class Overlay {
   std::unordered_map<NameKey, NameSlot, NameHash, NameEqual> names_;
   std::unordered_map<SessionId, SessionEntry> sessions_;
   std::set<std::pair<SessionId, NodeId>> ephemerals_;  // those of entries_ that exist
+  std::optional<Ensemble> ensemble_;                   // no multi touches it
+  Zxid reconfig_;                                      // prepared and not applied; 0: none
 
   // What each transaction touched, in order: one element for each entry and transaction.
   std::deque<std::pair<Zxid, NodeId>> touched_nodes_;

@@ -1,5 +1,7 @@
 #include "replica/tree/prepare.h"
 
+#include <algorithm>
+
 #include "common/model/path.h"
 #include "replica/tree/prepare_step.h"
 
@@ -9,7 +11,7 @@ using wire::Op;
 
 Txn Preparer::prepare(const Request& request, Zxid zxid, TimeMs now, bool writes_refused) {
   overlay_.begin(zxid);
-  return Step(tree_, limits_, overlay_, request, now, writes_refused).run();
+  return Step(tree_, limits_, electorate_, overlay_, request, now, writes_refused).run();
 }
 
 Txn Step::run() {
@@ -37,6 +39,7 @@ Err Step::dispatch() {
   if (op == Op::kDeleteContainer) return delete_container();
   if (op == Op::kEnrol) return enrol();
   if (op == Op::kReconfig) return reconfig();
+  if (op == Op::kFeatureLevel) return feature_level();
   if (op == Op::kCapabilities) return reserve_ids();
   return extension();
 }
@@ -104,16 +107,15 @@ Err Step::enrol() {
   wire::Reader reader(request_.body);
   EnrolTxn change{read_directories(reader)};
   if (reader.failed() || reader.remaining() != 0) return Err::kMarshallingError;
+  // Who was removed meanwhile must not leave a directory behind: it may come back with another one.
+  if (const std::vector<Member>& members = overlay_.members(); !members.empty()) {
+    std::erase_if(change.directories, [&](const auto& entry) {
+      return std::none_of(members.begin(), members.end(), [&](const Member& m) { return m.sid == entry.first; });
+    });
+  }
+  overlay_.enrol(change);
   txn_.changes.emplace_back(std::move(change));
   return Err::kOk;
-}
-
-// client-protocol.md section 15, whose first check it never passes: membership does not change at run time.
-Err Step::reconfig() {
-  wire::Reader reader(request_.body);
-  for (int i = 0; i < 3; ++i) static_cast<void>(reader.buffer());  // joining, leaving, new members
-  static_cast<void>(reader.i64());
-  return reader.failed() ? Err::kMarshallingError : Err::kReconfigDisabled;
 }
 
 Err Step::reserve_ids() {

@@ -16,6 +16,11 @@
 // * Rename of a directory onto an empty directory replaces it, as POSIX says: DeleteTxn and MoveTxn. Onto a file, the
 //   caller must be able to read the source, because the data comes under the target's ACL; a modification time set by
 //   utimensat moves along, so that `rsync` and `cp -p` by way of a temporary file keep it.
+// * A reconfig passes `writes_refused` as well, and so does the feature level: they take no room to speak of, and to
+//   remove the server whose disk is full may be the remedy.
+// * A reconfig names at most one server: added, removed, or given another role. What it says of other members must be
+//   their role, host and first port; the second port and the part for clients are shown only, so they are taken over as
+//   said. In a whole list, a member of now may come without the part for clients, which it then keeps.
 // * mtime_ns 0 in SetAttributes is stored as 1 ns, because 0 means "follow Stat.mtime".
 //
 // Pure; core thread only. Source: client-protocol.md sections 2.6, 3, 8, 9, 10, 15; common/wire/extension.h;
@@ -23,6 +28,7 @@
 #pragma once
 
 #include <string_view>
+#include <utility>
 
 #include "replica/tree/overlay.h"
 #include "replica/tree/state_machine.h"
@@ -41,6 +47,7 @@ class Preparer {
 
   // The tree has applied everything up to `zxid`.
   void applied(Zxid zxid) { overlay_.applied(zxid); }
+  void set_electorate(Electorate electorate) { electorate_ = std::move(electorate); }
   // Nothing of what was prepared will be applied.
   void clear() { overlay_.clear(); }
 
@@ -52,6 +59,7 @@ class Preparer {
  private:
   const DataTree& tree_;
   const Limits& limits_;
+  Electorate electorate_;
   Overlay overlay_;
 };
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -35,10 +37,11 @@ bool is_create(wire::Op op);
 
 class Step {
  public:
-  Step(const DataTree& tree, const Limits& limits, Overlay& overlay, const Request& request, TimeMs now,
-       bool writes_refused)
+  Step(const DataTree& tree, const Limits& limits, const Electorate& electorate, Overlay& overlay,
+       const Request& request, TimeMs now, bool writes_refused)
       : tree_(tree),
         limits_(limits),
+        electorate_(electorate),
         overlay_(overlay),
         request_(request),
         now_(now),
@@ -54,8 +57,17 @@ class Step {
   Err close_session();
   Err delete_container();
   Err enrol();
-  Err reconfig();
   Err reserve_ids();
+
+  // prepare_members.cc: who is a member, and what all of them know
+  Err reconfig();
+  Err first_members(std::string_view list);
+  Err feature_level();
+  Err level_known_to_all(std::int32_t level) const;
+  bool is_internal() const { return request_.session == SessionId{}; }                // of the leader itself
+  bool is_root() const { return request_.trusted && request_.credentials.uid == 0; }  // on a replica's socket
+  std::map<Sid, std::string> joining_directories(const std::vector<Member>& next) const;
+  bool synced_majority(const ReconfigTxn& change) const;
 
   // prepare_stock.cc
   Err stock(const StockOp& op);
@@ -117,6 +129,7 @@ class Step {
 
   const DataTree& tree_;
   const Limits& limits_;
+  const Electorate& electorate_;
   Overlay& overlay_;
   const Request& request_;
   const TimeMs now_;

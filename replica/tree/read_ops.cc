@@ -91,6 +91,7 @@ bool ReadOps::is_read(Op op) {
     case Op::kRename:
     case Op::kInterest:
     case Op::kEnrol:
+    case Op::kFeatureLevel:
       return false;
   }
   return false;

@@ -117,7 +117,13 @@ std::string encode_counters(const Counters& counters) {
   Writer w(out);
   w.i8(kVersion);
   put(w, counters.next_node_id);
-  if (!counters.enrolled.empty()) write_directories(w, counters.enrolled);
+  const bool levelled = counters.feature_level != 1 || !counters.members.empty();
+  if (levelled || !counters.enrolled.empty()) write_directories(w, counters.enrolled);
+  if (levelled) {
+    w.i32(counters.feature_level);
+    w.i64(counters.members_version.wire());
+    write_members(w, counters.members);
+  }
   return out;
 }
 
@@ -127,6 +133,14 @@ std::optional<Counters> decode_counters(std::string_view record) {
   Counters counters;
   counters.next_node_id = get_id(r);
   if (!r.failed() && r.remaining() > 0) counters.enrolled = read_directories(r);
+  if (!r.failed() && r.remaining() > 0) {
+    counters.feature_level = r.i32();
+    if (r.failed() || counters.feature_level < kFeatureLevelReconfig) return std::nullopt;
+    if (counters.feature_level > kFeatureLevel) return counters;
+    counters.members_version = Zxid(static_cast<std::uint64_t>(r.i64()));
+    counters.members = read_members(r);
+    if (counters.members.empty() != (counters.members_version == Zxid{})) return std::nullopt;
+  }
   if (r.failed() || r.remaining() != 0 || counters.next_node_id < kFirstNodeId) return std::nullopt;
   return counters;
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "replica/tree/acl_table.h"
 #include "replica/tree/data_tree.h"
@@ -26,9 +27,14 @@ std::optional<Session> decode_session(SessionId id, std::string_view record);
 
 struct Counters {
   NodeId next_node_id;
-  std::map<Sid, std::string> enrolled;  // absent in records of before there were ensembles
+  std::map<Sid, std::string> enrolled{};  // absent in records of before there were ensembles
+  // Absent at feature level 1, so that what it wrote stays as it is.
+  std::int32_t feature_level = 1;
+  Zxid members_version{};
+  std::vector<Member> members{};
 };
 std::string encode_counters(const Counters& counters);
+// Of a level above kFeatureLevel, whatever follows it: only what stands before the level, and the level.
 std::optional<Counters> decode_counters(std::string_view record);
 
 }  // namespace coord::tree

@@ -58,10 +58,11 @@ bool StateMachine::is_write(Op op, std::string_view body) {
     return r.i32() > 0;
   }
   // deleteContainer is made by reap() only, and goes to prepare() without being asked for here.
-  static constexpr Op kWrites[] = {Op::kCreate,        Op::kDelete,       Op::kSetData,       Op::kSetAcl,
-                                   Op::kMulti,         Op::kCreate2,      Op::kReconfig,      Op::kCreateContainer,
-                                   Op::kCreateTtl,     Op::kCreateSession, Op::kCloseSession, Op::kCreateNode,
-                                   Op::kSetNodeData,   Op::kDeleteNode,   Op::kSetAttributes, Op::kRename};
+  static constexpr Op kWrites[] = {Op::kCreate,      Op::kDelete,        Op::kSetData,       Op::kSetAcl,
+                                   Op::kMulti,       Op::kCreate2,       Op::kReconfig,      Op::kCreateContainer,
+                                   Op::kCreateTtl,   Op::kCreateSession, Op::kCloseSession,  Op::kCreateNode,
+                                   Op::kSetNodeData, Op::kDeleteNode,    Op::kSetAttributes, Op::kRename,
+                                   Op::kFeatureLevel};
   return std::find(std::begin(kWrites), std::end(kWrites), op) != std::end(kWrites);
 }
 
@@ -108,7 +109,7 @@ Applied StateMachine::apply(Zxid zxid, std::string_view payload, bool want_reply
   // Only these two operations ask who is there.
   const bool asks = txn.op == Op::kCreateNode || txn.op == Op::kCapabilities;
   const Origin origin = asks ? impl_->origin_of(txn.session) : Origin();
-  Application application(impl_->tree, impl_->watches, impl_->interest, impl_->limits.skip_acl, sink, zxid);
+  Application application(impl_->tree, impl_->watches, impl_->interest, impl_->limits, sink, zxid);
   Applied out = application.run(std::move(txn), want_reply, origin);
   impl_->preparer.applied(zxid);
   return out;
@@ -199,6 +200,10 @@ std::vector<Request> StateMachine::reap(TimeMs now, std::size_t max) const {
 // --- store
 
 const std::map<Sid, std::string>& StateMachine::enrolled() const { return impl_->tree.enrolled(); }
+const std::vector<Member>& StateMachine::members() const { return impl_->tree.members(); }
+Zxid StateMachine::members_version() const { return impl_->tree.members_version(); }
+std::int32_t StateMachine::feature_level() const { return impl_->tree.feature_level(); }
+void StateMachine::set_electorate(Electorate electorate) { impl_->preparer.set_electorate(std::move(electorate)); }
 
 std::size_t StateMachine::dirty_nodes() const { return impl_->tree.dirty_nodes(); }
 std::size_t StateMachine::dirty_bytes() const { return impl_->tree.dirty_bytes(); }
@@ -215,7 +220,9 @@ Result<bool, Fault> StateMachine::load_node(NodeId id, std::string_view record) 
 Result<bool, Fault> StateMachine::load_session(SessionId id, std::string_view record) {
   return impl_->tree.load_session(id, record);
 }
-Result<bool, Fault> StateMachine::load_counters(std::string_view record) { return impl_->tree.load_counters(record); }
+Result<bool, Fault> StateMachine::load_counters(std::string_view record) {
+  return impl_->tree.load_counters(record, impl_->limits.feature_level_known);
+}
 Result<bool, Fault> StateMachine::finish_load(Zxid tree_durable) { return impl_->tree.finish_load(tree_durable); }
 
 // --- facts

@@ -40,6 +40,8 @@ struct Limits {
   bool extended_types = true;    // TTL nodes; zoo.cfg extendedTypesEnabled
   std::string super_digest;      // "super:<base64>"; empty: none
   std::int64_t container_never_used_ms = 0;  // 0: a container that never had a child stays
+  // The highest feature level that this replica goes along with; lower than kFeatureLevel: held back on purpose.
+  std::int32_t feature_level_known = kFeatureLevel;
 };
 
 // Who is at the other end of a connection. Fixed at accept, but `ids`, which grows with `auth`.
@@ -104,8 +106,8 @@ class StateMachine {
 
   // --- which requests go where
   // True for what must become a transaction (create*, delete, set*, multi, reconfig, create/closeSession, extension
-  // mutations, capabilities that reserve ids); false for what read() answers. `sync` and `ping`, `auth` and `sasl` are
-  // neither: the caller answers them.
+  // mutations, capabilities that reserve ids, the feature level); false for what read() answers. `sync` and `ping`,
+  // `auth` and `sasl` are neither: the caller answers them.
   static bool is_write(wire::Op op, std::string_view body);
   static bool is_read(wire::Op op);
 
@@ -120,7 +122,8 @@ class StateMachine {
 
   // --- every replica
   // Applies one committed transaction; zxids strictly ascending. `want_reply`: fill in Applied::body.
-  // A payload that does not decode is a broken invariant (the log is checksummed): aborts.
+  // A payload that does not decode is a broken invariant (the log is checksummed): aborts. So does a feature level
+  // above Limits::feature_level_known, which no leader of this ensemble can have proposed.
   Applied apply(Zxid zxid, std::string_view payload, bool want_reply, Sink& sink);
   Zxid last_applied() const;
 
@@ -145,7 +148,6 @@ class StateMachine {
   std::vector<Request> reap(TimeMs now, std::size_t max) const;
 
   // --- store
-  // What changed since the last fold, as of last_applied(). Never empties half a change: call between applies.
   // Which data directory acknowledges for which server (wire::Op::kEnrol, a leader's internal request with session 0).
   const std::map<Sid, std::string>& enrolled() const;
   // The members as the last reconfig left them; empty (and version 0): there was none.
@@ -157,6 +159,7 @@ class StateMachine {
 
   std::size_t dirty_nodes() const;
   std::size_t dirty_bytes() const;  // an estimate of the encoded size
+  // What changed since the last fold, as of last_applied(). Never empties half a change: call between applies.
   Fold take_fold();
   // Start-up, in any order of nodes, on a fresh object; finish_load() links them. A Fault names the broken record.
   Result<bool, Fault> load_node(NodeId id, std::string_view record);

@@ -12,9 +12,10 @@ using wire::Reader;
 using wire::Writer;
 
 constexpr std::int8_t kVersion = 1;
+constexpr std::size_t kOpAt = 1 + 8 + 4;  // behind version, session and xid
 
 // The tag of a change is its place in the variant; the list may only grow at its end.
-static_assert(std::variant_size_v<Change> == 13);
+static_assert(std::variant_size_v<Change> == 15);
 
 void put(Writer& w, NodeId id) { w.i64(static_cast<std::int64_t>(id.value)); }
 void put(Writer& w, std::uint32_t v) { w.i32(static_cast<std::int32_t>(v)); }
@@ -86,6 +87,11 @@ struct Encoder {
   }
   void operator()(const ErrorTxn& c) const { w.i32(static_cast<std::int32_t>(c.err)); }
   void operator()(const EnrolTxn& c) const { write_directories(w, c.directories); }
+  void operator()(const ReconfigTxn& c) const {
+    write_members(w, c.members);
+    write_directories(w, c.directories);
+  }
+  void operator()(const FeatureLevelTxn& c) const { w.i32(c.level); }
 };
 
 void read_change(Reader& r, CreateTxn& c) {
@@ -140,6 +146,11 @@ void read_change(Reader& r, ReserveIdsTxn& c) {
 }
 void read_change(Reader& r, ErrorTxn& c) { c.err = static_cast<Err>(r.i32()); }
 void read_change(Reader& r, EnrolTxn& c) { c.directories = read_directories(r); }
+void read_change(Reader& r, ReconfigTxn& c) {
+  c.members = read_members(r);
+  c.directories = read_directories(r);
+}
+void read_change(Reader& r, FeatureLevelTxn& c) { c.level = r.i32(); }
 
 // The alternative number `tag`, decoded; no such number fails the reader.
 template <std::size_t I = 0>
@@ -172,6 +183,47 @@ std::map<Sid, std::string> read_directories(Reader& r) {
     directories[sid] = r.string();
   }
   return directories;
+}
+
+void write_members(Writer& w, const std::vector<Member>& members) {
+  w.i32(static_cast<std::int32_t>(members.size()));
+  for (const Member& member : members) {
+    put(w, member.sid.value);
+    w.buffer(std::string_view(member.host));
+    w.i16(static_cast<std::int16_t>(member.port));
+    w.i16(static_cast<std::int16_t>(member.election_port));
+    w.boolean(member.observer);
+    w.buffer(std::string_view(member.client));
+  }
+}
+
+std::vector<Member> read_members(Reader& r) {
+  std::vector<Member> members;
+  for (std::int32_t n = r.vector(); n > 0 && !r.failed(); --n) {
+    Member member;
+    member.sid = Sid(get_u32(r));
+    member.host = r.string();
+    member.port = static_cast<std::uint16_t>(r.i16());
+    member.election_port = static_cast<std::uint16_t>(r.i16());
+    member.observer = r.boolean();
+    member.client = r.string();
+    if (member.sid <= (members.empty() ? Sid() : members.back().sid)) r.fail();
+    members.push_back(std::move(member));
+  }
+  return members;
+}
+
+void enrol_members(const ReconfigTxn& change, std::map<Sid, std::string>& enrolled) {
+  std::map<Sid, std::string> before = std::exchange(enrolled, {});
+  for (const Member& member : change.members) {
+    const auto joins = change.directories.find(member.sid);
+    const auto stays = before.find(member.sid);
+    if (joins != change.directories.end()) {
+      enrolled.insert(*joins);
+    } else if (stays != before.end()) {
+      enrolled.insert(std::move(*stays));
+    }
+  }
 }
 
 void encode(const Txn& txn, std::string& out) {
@@ -221,6 +273,16 @@ std::optional<Txn> decode(std::string_view bytes) {
   txn.what = r.i8();
   if (r.failed() || r.remaining() != 0) return std::nullopt;
   return txn;
+}
+
+std::optional<ReconfigTxn> reconfig_of(std::string_view bytes) {
+  if (bytes.size() < kOpAt + sizeof(std::int32_t)) return std::nullopt;
+  const auto op = static_cast<wire::Op>(wire::load_be<std::int32_t>(bytes.data() + kOpAt));
+  if (op != wire::Op::kReconfig) return std::nullopt;
+  std::optional<Txn> txn = decode(bytes);
+  if (!txn || txn->changes.size() != 1) return std::nullopt;
+  auto* change = std::get_if<ReconfigTxn>(&txn->changes.front());
+  return change == nullptr ? std::nullopt : std::optional<ReconfigTxn>(std::move(*change));
 }
 
 }  // namespace coord::tree

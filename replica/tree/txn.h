@@ -99,9 +99,9 @@ struct ErrorTxn {
   Err err = Err::kOk;  // kOk: nothing had to change (chmod to the same mode, a repeated sequence number)
 };
 
-using Change = std::variant<CreateTxn, DeleteTxn, SetDataTxn, SetAclTxn, SetAttributesTxn, MoveTxn, ExchangeTxn,
-                            CheckTxn, CreateSessionTxn, CloseSessionTxn, ReserveIdsTxn, ErrorTxn, EnrolTxn,
-                            ReconfigTxn, FeatureLevelTxn>;
+using Change =
+    std::variant<CreateTxn, DeleteTxn, SetDataTxn, SetAclTxn, SetAttributesTxn, MoveTxn, ExchangeTxn, CheckTxn,
+                 CreateSessionTxn, CloseSessionTxn, ReserveIdsTxn, ErrorTxn, EnrolTxn, ReconfigTxn, FeatureLevelTxn>;
 
 struct Txn {
   SessionId session;         // who asked; 0: the replica itself
@@ -122,6 +122,11 @@ struct Txn {
 // The body of a kEnrol request, and of the change: a vector of (i32 server id, buffer directory id).
 void write_directories(wire::Writer& w, const std::map<Sid, std::string>& directories);
 std::map<Sid, std::string> read_directories(wire::Reader& r);
+void write_members(wire::Writer& w, const std::vector<Member>& members);
+std::vector<Member> read_members(wire::Reader& r);  // not ascending, or without an id: fails the reader
+
+// What a reconfig leaves of the enrolments, and adds to them.
+void enrol_members(const ReconfigTxn& change, std::map<Sid, std::string>& enrolled);
 
 void encode(const Txn& txn, std::string& out);
 // nullopt: not a transaction of a version we know. Never throws; bounded by the input.

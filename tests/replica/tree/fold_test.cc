@@ -1,6 +1,7 @@
 // Folds and the way back: random transactions, folded into a map as the store would keep it, loaded into a fresh one.
 #include <map>
 #include <random>
+#include <set>
 
 #include "replica/tree/data_tree.h"
 #include "replica/tree/record.h"
@@ -71,8 +72,8 @@ class FoldTest : public MachineTest {
     }
     return NodeId();
   }
-  static std::string fault_of(const Records& records) {
-    StateMachine other{Limits()};
+  static std::string fault_of(const Records& records, const Limits& limits = {}) {
+    StateMachine other{limits};
     return records.load(other);
   }
   static bool contains(const std::string& text, const std::string& part) {
@@ -357,6 +358,143 @@ TEST_F(FoldTest, enrolled_directories_are_replicated_and_survive) {
   EXPECT_EQ(other.digest(), machine.digest());
   EXPECT_FALSE(StateMachine::is_write(Op::kEnrol, "")) << "never taken from a client";
   EXPECT_FALSE(StateMachine::is_read(Op::kEnrol));
+}
+
+// Of an ensemble with a list, at level 2.
+class EnsembleFoldTest : public FoldTest {
+ protected:
+  void apply_change(Op op, Change change) {
+    Txn txn;
+    txn.op = op;
+    txn.changes.emplace_back(std::move(change));
+    ASSERT_EQ(apply(std::move(txn)).err, Err::kOk);
+  }
+  void make_ensemble() {
+    create("/a");
+    apply_change(Op::kEnrol, EnrolTxn{{{Sid(1), "one"}, {Sid(9), "nine"}}});
+    apply_change(Op::kFeatureLevel, FeatureLevelTxn{2});
+    apply_change(Op::kReconfig,
+                 ReconfigTxn{{Member{Sid(1), "a", 1, 2, false, "0.0.0.0:3"}, Member{Sid(2), "::1", 1, 2, true, ""}},
+                             {{Sid(2), "two"}}});
+    version_ = last_zxid();
+    create("/b");
+  }
+  Zxid version_;
+};
+
+TEST_F(EnsembleFoldTest, members_and_level_survive) {
+  const std::uint64_t before = machine.digest();
+  make_ensemble();
+  EXPECT_NE(machine.digest(), before);
+  Records records;
+  records.add(machine.take_fold());
+  StateMachine other{Limits()};
+  ASSERT_EQ(records.load(other), "");
+  EXPECT_EQ(other.members(), machine.members());
+  EXPECT_EQ(other.members().size(), 2U);
+  EXPECT_EQ(other.members_version(), version_);
+  EXPECT_EQ(other.feature_level(), 2);
+  EXPECT_EQ(other.enrolled(), (std::map<Sid, std::string>{{Sid(1), "one"}, {Sid(2), "two"}}));
+  EXPECT_EQ(other.digest(), machine.digest());
+  EXPECT_EQ(other.take_fold().counters, records.counters);
+  // Both go on alike.
+  Txn txn;
+  txn.op = Op::kReconfig;
+  txn.changes.emplace_back(ReconfigTxn{{Member{Sid(1), "a", 1, 2, false, "0.0.0.0:3"}}, {}});
+  std::string payload;
+  encode(txn, payload);
+  const Zxid zxid = next_zxid();
+  RecordingSink ignored;
+  machine.apply(zxid, payload, false, sink);
+  other.apply(zxid, payload, false, ignored);
+  EXPECT_EQ(other.digest(), machine.digest());
+}
+
+TEST_F(EnsembleFoldTest, each_part_is_in_the_digest) {
+  make_ensemble();
+  const Member one{Sid(1), "a", 1, 2, false, "0.0.0.0:3"};
+  std::set<std::uint64_t> digests;
+  const std::vector<Counters> all = {
+      {NodeId(20), {}, 1, Zxid(), {}},
+      {NodeId(20), {}, 2, Zxid(), {}},
+      {NodeId(20), {}, 2, Zxid(7), {one}},
+      {NodeId(20), {}, 2, Zxid(8), {one}},
+      {NodeId(20), {}, 2, Zxid(7), {one, Member{Sid(2), "a", 1, 2, false, "0.0.0.0:3"}}},
+      {NodeId(20), {}, 2, Zxid(7), {Member{Sid(2), "a", 1, 2, false, "0.0.0.0:3"}}},
+      {NodeId(20), {}, 2, Zxid(7), {Member{Sid(1), "b", 1, 2, false, "0.0.0.0:3"}}},
+      {NodeId(20), {}, 2, Zxid(7), {Member{Sid(1), "a", 2, 2, false, "0.0.0.0:3"}}},
+      {NodeId(20), {}, 2, Zxid(7), {Member{Sid(1), "a", 1, 1, false, "0.0.0.0:3"}}},
+      {NodeId(20), {}, 2, Zxid(7), {Member{Sid(1), "a", 1, 2, true, "0.0.0.0:3"}}},
+      {NodeId(20), {}, 2, Zxid(7), {Member{Sid(1), "a", 1, 2, false, ""}}},
+  };
+  for (const Counters& counters : all) {
+    StateMachine other{Limits()};
+    ASSERT_TRUE(other.load_counters(encode_counters(counters)));
+    ASSERT_TRUE(other.finish_load(Zxid(9)));
+    digests.insert(other.digest());
+    EXPECT_EQ(other.take_fold().counters, encode_counters(counters));
+  }
+  EXPECT_EQ(digests.size(), all.size());
+  EXPECT_TRUE(digests.contains(StateMachine(Limits()).digest())) << "of a tree without all this";
+}
+
+// What the first release wrote, byte for byte.
+TEST_F(FoldTest, level_one_is_written_as_ever) {
+  std::string old;
+  wire::Writer w(old);
+  w.i8(1);
+  w.i64(16);
+  EXPECT_EQ(StateMachine(Limits()).take_fold().counters, old);
+  EXPECT_EQ(encode_counters(Counters{NodeId(16), {}, 1, Zxid(), {}}), old);
+  w.i32(1);
+  w.i32(3);
+  w.buffer(std::string_view("dir"));
+  EXPECT_EQ(encode_counters(Counters{NodeId(16), {{Sid(3), "dir"}}, 1, Zxid(), {}}), old);
+  StateMachine other{Limits()};
+  ASSERT_TRUE(other.load_counters(old));
+  EXPECT_EQ(other.feature_level(), 1);
+  EXPECT_EQ(other.members_version(), Zxid());
+  EXPECT_EQ(other.take_fold().counters, old);
+}
+
+TEST_F(EnsembleFoldTest, a_level_above_what_is_known_is_a_fault_that_names_both) {
+  make_ensemble();
+  Records records;
+  records.add(machine.take_fold());
+  Limits held_back;
+  held_back.feature_level_known = 1;
+  EXPECT_TRUE(contains(fault_of(records, held_back), "feature level 2, and this replica knows 1"));
+  // A later release: who knows what else it writes there.
+  records.counters = encode_counters(Counters{NodeId(40), {{Sid(1), "one"}}, 7, Zxid(1), {}}) + "and more";
+  EXPECT_TRUE(contains(fault_of(records), "feature level 7, and this replica knows 2")) << fault_of(records);
+  Limits bold;
+  bold.feature_level_known = 9;
+  EXPECT_TRUE(contains(fault_of(records, bold), "feature level 7, and this replica knows 2")) << "it cannot read that";
+}
+
+TEST_F(EnsembleFoldTest, damage_of_the_list_is_a_fault) {
+  make_ensemble();
+  const std::string good = machine.take_fold().counters;
+  const auto loads = [](const std::string& record) { return StateMachine(Limits()).load_counters(record).has_value(); };
+  ASSERT_TRUE(loads(good));
+  std::string enrolled;  // what an older reader takes for the end
+  wire::Writer w(enrolled);
+  w.i8(1);
+  w.i64(static_cast<std::int64_t>(NodeId(18).value));
+  write_directories(w, {{Sid(1), "one"}, {Sid(2), "two"}});
+  ASSERT_EQ(good.substr(0, enrolled.size()), enrolled);
+  for (std::size_t n = enrolled.size() + 1; n < good.size(); ++n) EXPECT_FALSE(loads(good.substr(0, n))) << n;
+  EXPECT_FALSE(loads(good + "x"));
+  for (std::size_t i = 0; i < good.size(); ++i) {
+    std::string damaged = good;
+    damaged[i] = static_cast<char>(damaged[i] ^ 0x41);
+    static_cast<void>(loads(damaged));
+  }
+  const Member one{Sid(1), "a", 1, 2, false, ""};
+  EXPECT_FALSE(loads(encode_counters(Counters{NodeId(20), {}, 2, Zxid(), {one}}))) << "a list without a version";
+  EXPECT_FALSE(loads(encode_counters(Counters{NodeId(20), {}, 2, Zxid(7), {}}))) << "and the other way round";
+  EXPECT_FALSE(loads(encode_counters(Counters{NodeId(20), {}, 1, Zxid(7), {one}}))) << "at a level that has none";
+  EXPECT_FALSE(loads(encode_counters(Counters{NodeId(20), {}, 0, Zxid(), {}})));
 }
 
 }  // namespace

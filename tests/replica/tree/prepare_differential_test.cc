@@ -325,7 +325,8 @@ TEST(PrepareFuzz, RandomBodies) {
                                 Op::kMulti,           Op::kCreate2,     Op::kReconfig,      Op::kCreateContainer,
                                 Op::kDeleteContainer, Op::kCreateTtl,   Op::kCreateSession, Op::kCapabilities,
                                 Op::kCreateNode,      Op::kSetNodeData, Op::kDeleteNode,    Op::kSetAttributes,
-                                Op::kRename,          Op::kCheck,       Op::kError,         Op::kSync};
+                                Op::kRename,          Op::kCheck,       Op::kError,         Op::kSync,
+                                Op::kFeatureLevel};
   for (int i = 0; i < 60'000; ++i) {
     Request r = w.request(kOps[random() % std::size(kOps)], std::string(random() % 120, '\0'));
     // Mostly zeros, small numbers and -1, so that lengths and flags are often plausible.

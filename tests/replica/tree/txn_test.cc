@@ -5,6 +5,11 @@
 namespace coord::tree {
 namespace {
 
+ReconfigTxn some_reconfig() {
+  return {{Member{Sid(1), "host", 2888, 65535, false, ""}, Member{Sid(254), "::1", 1, 0, true, "[::1]:2181"}},
+          {{Sid(254), "directory"}}};
+}
+
 Txn every_change() {
   Txn txn;
   txn.session = SessionId(-5);
@@ -44,6 +49,8 @@ Txn every_change() {
   txn.changes.emplace_back(ReserveIdsTxn{NodeId(1000), 64});
   txn.changes.emplace_back(ErrorTxn{Err::kNoAuth});
   txn.changes.emplace_back(EnrolTxn{{{Sid(1), std::string(16, 'd')}, {Sid(200), ""}}});
+  txn.changes.emplace_back(some_reconfig());
+  txn.changes.emplace_back(FeatureLevelTxn{-3});
   txn.multi_ops = {wire::Op::kCreate, wire::Op::kDelete};
   return txn;
 }
@@ -83,7 +90,7 @@ TEST(TxnTest, comes_back_as_it_went) {
   EXPECT_EQ(txn->seq, 9);
   EXPECT_EQ(txn->subject, NodeId(33));
   EXPECT_EQ(txn->what, 2);
-  ASSERT_EQ(txn->changes.size(), 14U);
+  ASSERT_EQ(txn->changes.size(), 16U);
   const auto& first = std::get<CreateTxn>(txn->changes[0]);
   EXPECT_TRUE(first.null_data);
   EXPECT_EQ(first.acl, open_acl());
@@ -92,6 +99,59 @@ TEST(TxnTest, comes_back_as_it_went) {
   EXPECT_FALSE(std::get<SetDataTxn>(txn->changes[3]).null_data);
   EXPECT_EQ(std::get<ErrorTxn>(txn->changes[12]).err, Err::kNoAuth);
   EXPECT_EQ(std::get<EnrolTxn>(txn->changes[13]).directories.at(Sid(1)), std::string(16, 'd'));
+  EXPECT_EQ(std::get<ReconfigTxn>(txn->changes[14]).members, some_reconfig().members);
+  EXPECT_EQ(std::get<ReconfigTxn>(txn->changes[14]).directories, some_reconfig().directories);
+  EXPECT_EQ(std::get<FeatureLevelTxn>(txn->changes[15]).level, -3);
+}
+
+Txn reconfig_txn(ReconfigTxn change) {
+  Txn txn;
+  txn.session = SessionId(5);
+  txn.op = wire::Op::kReconfig;
+  txn.changes.emplace_back(std::move(change));
+  return txn;
+}
+
+TEST(TxnTest, members_out_of_order_are_refused) {
+  ReconfigTxn change = some_reconfig();
+  ASSERT_TRUE(decode(bytes_of(reconfig_txn(change))));
+  std::swap(change.members[0], change.members[1]);
+  EXPECT_FALSE(decode(bytes_of(reconfig_txn(change))));
+  change.members[0] = change.members[1];
+  EXPECT_FALSE(decode(bytes_of(reconfig_txn(change)))) << "twice";
+  change = some_reconfig();
+  change.members[0].sid = Sid();
+  EXPECT_FALSE(decode(bytes_of(reconfig_txn(change))));
+}
+
+TEST(TxnTest, a_reconfig_is_found_and_nothing_else_is) {
+  const Txn txn = reconfig_txn(some_reconfig());
+  const std::string bytes = bytes_of(txn);
+  const auto found = reconfig_of(bytes);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->members, some_reconfig().members);
+  EXPECT_EQ(found->directories, some_reconfig().directories);
+  for (std::size_t n = 0; n < bytes.size(); ++n) EXPECT_FALSE(reconfig_of(std::string_view(bytes).substr(0, n))) << n;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    std::string damaged = bytes;
+    damaged[i] = static_cast<char>(damaged[i] ^ 0x81);
+    static_cast<void>(reconfig_of(damaged));
+  }
+  Txn other = txn;
+  other.changes.assign(1, ErrorTxn{Err::kBadVersion});
+  EXPECT_FALSE(reconfig_of(bytes_of(other))) << "a refusal";
+  other = txn;
+  other.op = wire::Op::kCreate;
+  EXPECT_FALSE(reconfig_of(bytes_of(other)));
+  EXPECT_FALSE(reconfig_of(bytes_of(every_change())));
+}
+
+TEST(TxnTest, enrolments_follow_the_members) {
+  std::map<Sid, std::string> enrolled{{Sid(1), "one"}, {Sid(2), "two"}, {Sid(254), "old"}};
+  ReconfigTxn change = some_reconfig();
+  change.directories[Sid(7)] = "no member";
+  enrol_members(change, enrolled);
+  EXPECT_EQ(enrolled, (std::map<Sid, std::string>{{Sid(1), "one"}, {Sid(254), "directory"}}));
 }
 
 }  // namespace
