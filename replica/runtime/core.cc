@@ -8,6 +8,7 @@
 
 #include "common/base/check.h"
 #include "common/base/log.h"
+#include "replica/runtime/membership.h"
 
 namespace coord::runtime {
 namespace {
@@ -38,6 +39,7 @@ tree::Limits Core::limits_of(const Config& config) {
   limits.extended_types = config.extended_types;
   limits.super_digest = config.super_digest;
   limits.container_never_used_ms = config.container_never_used_ms;
+  limits.feature_level_known = config.feature_level_max;
   return limits;
 }
 
@@ -48,19 +50,20 @@ bool alone(const Config& config) {
                       [&](const Member& member) { return member.sid.value != config.server_id; });
 }
 
-zab::Quorum voters_of(const Config& config) {
+std::set<Sid> voters_of(const Config& config) {
   std::set<Sid> voters;
   for (const Member& member : config.members) {
     if (!member.observer) voters.insert(member.sid);
   }
   if (config.members.empty()) voters.insert(Sid(config.server_id));
-  return zab::Quorum(std::move(voters));
+  return voters;
 }
 
 zab::Config zab_config(const Config& config, std::uint64_t seed) {
   zab::Config zab;
   zab.self = Sid(config.server_id);
-  zab.voters = voters_of(config);
+  zab.voters = zab::Quorum(voters_of(config));
+  zab.membership_of = membership_of;
   for (const Member& member : config.members) {
     if (member.observer) zab.observers.insert(member.sid);
     if (member.sid == zab.self) zab.observer = member.observer;
@@ -115,7 +118,6 @@ Core::Core(const Config& config, net::Executor& executor, std::unique_ptr<store:
     : config_(config),
       alone_(alone(config)),
       self_(config.server_id),
-      voters_(voters_of(config)),
       executor_(executor),
       links_(links),
       store_(std::move(store)),
@@ -171,6 +173,16 @@ Result<bool, Fault> Core::load() {
   durable.fresh_cluster_id = environment_.fresh_cluster_id;
   durable.fresh_secret = environment_.fresh_secret;
   durable.enrolled = tree_->enrolled();
+  if (tree_->members_version() != Zxid{}) {
+    durable.memberships.push_back(membership(tree_->members(), tree_->members_version()));
+  }
+  for (const Outstanding& entry : outstanding_) {
+    if (auto change = membership_of(*entry.payload)) {
+      change->version = entry.zxid;
+      durable.memberships.push_back(*std::move(change));
+    }
+  }
+  if (auto fits = check_members(); !fits) return fits;
   peer_ = std::make_unique<zab::Peer>(zab_config(config_, environment_.seed), std::move(durable));
   log::info("core", "loaded nodes={} sessions={} zxid={} log_behind={} epoch={}", tree_->node_count(),
             tree_->sessions().size(), to_string(tree_->last_applied()), outstanding_.size(), epochs_.current);
@@ -202,6 +214,7 @@ void Core::start(std::function<void()> on_serving) {
                   ((static_cast<std::uint64_t>(executor_.wall_ms()) << 24) >> 8);
   last_tick_ms_ = last_reap_ms_ = last_table_ms_ = linked_ms_ = now_ms();
   executor_.every(alone_ ? kTickAlone : kTick, [this] { tick(); });
+  announce_members();
   links_.start(*this);
   step(zab::Start{now_ms()});
   turn_done();
@@ -285,7 +298,7 @@ void Core::carry_out(const zab::Action& action) {
                                      });
                                    });
           },
-          [this](const zab::SendSnapshot& a) { send_snapshot(a.link); },
+          [this](const zab::SendSnapshot& a) { send_snapshot(a.link, a.membership); },
           [this](const zab::ReceiveSnapshot& a) { receive_snapshot(a); },
           [this](const zab::DropSnapshot&) {
             if (batch_filled_) send_batch();  // it may install what is staged
@@ -351,12 +364,11 @@ void Core::begin_serving() {
     look_at_low();
   }
   serving_ = true;
-  last_table_ms_ = now;
+  serving_ms_ = last_table_ms_ = now;
   last_status_ms_ = now;
   refresh_status();  // before a client can ask
-  table_refused_ = false;
+  table_refused_ = level_told_ = false;
   if (on_serving_) std::exchange(on_serving_, nullptr)();
-  if (enrol_early_) enrol(*std::exchange(enrol_early_, std::nullopt));
   for (const zab::PassedUp& passed : std::exchange(early_, {})) passed_up(passed);
 }
 
@@ -385,6 +397,7 @@ void Core::leave_broadcast() {
   learners_.clear();
   early_.clear();
   enrol_early_.reset();
+  level_proposed_ = first_list_proposed_ = false;
   differing_.clear();
   quorum_low_ = false;
   gone_.clear();

@@ -11,7 +11,8 @@
 //
 // Source: replica/README.md; zab.md sections 4.2, 4.3; client-protocol.md section 2.
 // The files: core.cc turns and storage; core_requests.cc requests, delivery, replies; core_sessions.cc connections,
-// sessions, time; core_ensemble.cc links, what replicas say to each other, status; core_snapshot.cc snapshots, reload.
+// sessions, time; core_ensemble.cc links, what replicas say to each other, status; core_members.cc who is a member;
+// core_snapshot.cc snapshots, reload.
 #pragma once
 
 #include <atomic>
@@ -234,8 +235,19 @@ class Core final : private tree::Sink, private peers::LinksUser {
   void refresh_status();
   std::string isolation();  // what to say when nobody is connected; empty: somebody is, or was just now
 
+  // --- core_members.cc
+  Result<bool, Fault> check_members();  // at start: the files' list against the replicated one
+  std::string lines_of_tree() const;
+  void announce_members();
+  void members_applied();
+  void prepare_electorate();
+  void propose_feature_level(std::int32_t level);
+  bool begin_level(std::int64_t now);
+  void write_first_list();
+  void look_at_members();
+
   // --- core_snapshot.cc
-  void send_snapshot(zab::LinkId link);
+  void send_snapshot(zab::LinkId link, const zab::Membership& membership);
   void pump_snapshot(zab::LinkId link);
   void receive_snapshot(const zab::ReceiveSnapshot& receive);
   void reload(Zxid zxid);
@@ -245,7 +257,6 @@ class Core final : private tree::Sink, private peers::LinksUser {
   const Config config_;
   const bool alone_;
   const Sid self_;
-  const zab::Quorum voters_;
   net::Executor& executor_;
   peers::Links& links_;
   std::unique_ptr<store::Store> store_;
@@ -317,10 +328,13 @@ class Core final : private tree::Sink, private peers::LinksUser {
   struct Learner {
     zab::LinkId link;
     bool low = false;            // refuses writes
+    std::int32_t feature_level = 0;  // what it knows; 0: it has not said so yet
   };
   std::map<Sid, Learner> learners_;  // in broadcast
   std::deque<zab::PassedUp> early_;  // came before this server served
   std::optional<zab::Enrol> enrol_early_;
+  bool level_proposed_ = false, first_list_proposed_ = false;
+  std::int64_t serving_ms_ = 0;  // since then
   std::set<Sid> differing_;
 
   std::map<zab::LinkId, KnownLink> known_links_;
@@ -333,6 +347,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   std::uint64_t asked_ = 0;           // for a table, not yet answered; 0: no
   int asked_ticks_ = 0;
   bool table_refused_ = false;        // what the last table said of our disk
+  bool level_told_ = false;
   std::int64_t last_table_ms_ = 0;
   std::map<Zxid, std::uint64_t> digests_;
 

@@ -128,6 +128,7 @@ void Core::take_attach(zab::LinkId link, Sid from, const forward::Attach& messag
 void Core::take_table(zab::LinkId link, Sid from, const forward::Touched& message) {
   owners_.table(from, message, now_ms());
   Learner& learner = learners_[from];
+  learner.feature_level = message.feature_level;
   if (learner.low != message.refuse_writes) {
     learner.low = message.refuse_writes;
     look_at_low();
@@ -210,7 +211,7 @@ void Core::learner_changed(const zab::LearnerChanged& change) {
 }
 
 void Core::enrol(const zab::Enrol& enrol) {
-  if (!serving_) {
+  if (!serving_ || begin_level(now_ms())) {
     enrol_early_ = enrol;
     return;
   }
@@ -251,14 +252,15 @@ void Core::refresh_status() {
   now.last_committed = peer_->last_committed();
   now.last_applied = tree_->last_applied();
   std::map<Sid, EnsembleStatus::Peer> peers;
-  for (const Member& member : config_.members) {
-    if (member.sid == self_) {
-      now.observer = member.observer;
-      continue;
+  const zab::Membership& membership = peer_->membership();
+  now.observer = !membership.voters.contains(self_);
+  for (const auto* some : {&membership.voters, &membership.observers}) {
+    for (const Sid sid : *some) {
+      if (sid == self_) continue;
+      EnsembleStatus::Peer& peer = peers[sid];
+      peer.sid = sid;
+      peer.observer = some == &membership.observers;
     }
-    EnsembleStatus::Peer& peer = peers[member.sid];
-    peer.sid = member.sid;
-    peer.observer = member.observer;
   }
   for (const auto& [link, known] : known_links_) {
     const auto at = peers.find(known.peer);

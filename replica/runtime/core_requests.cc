@@ -95,6 +95,7 @@ void Core::propose_now(tree::Request request, Source source, std::int64_t since_
   // What is carried out for it is a sign of life: the table that proves its silence may be older than this request.
   if (source.origin.sid.value != 0) owners_.heard(request.session, now_ms());
   if (request.op == Op::kCloseSession) closing_.insert(request.session);
+  if (request.op == Op::kReconfig || request.op == Op::kFeatureLevel) prepare_electorate();
   const Zxid zxid = peer_->next_zxid();
   auto payload =
       std::make_shared<const std::string>(tree_->prepare(request, zxid, executor_.wall_ms(), refuses_writes()));
@@ -200,6 +201,8 @@ void Core::finish(const tree::Applied& applied, const Outstanding& entry) {
     entry.conn->complete(applied, entry.zxid);
     touch_output(entry.conn);
   }
+  const bool members = applied.op == Op::kReconfig || applied.op == Op::kFeatureLevel;
+  if (members && applied.err == Err::kOk) members_applied();
   if (applied.op == Op::kCloseSession) closing_.erase(applied.session);
   if (!ended_.empty()) end_sessions(entry.conn);
 }
@@ -352,7 +355,7 @@ void Core::look_at_low() {
   if (!refuse_writes_) with_room.insert(self_);
   const bool any_low =
       std::any_of(learners_.begin(), learners_.end(), [](const auto& entry) { return entry.second.low; });
-  const bool low = any_low && !voters_.is_quorum(with_room);
+  const bool low = any_low && !zab::Quorum(peer_->membership().voters).is_quorum(with_room);
   if (low == quorum_low_) return;
   quorum_low_ = low;
   if (low) {

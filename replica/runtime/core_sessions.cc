@@ -230,6 +230,7 @@ void Core::tick() {
   if (serving_ && leading()) {
     look_at_low();
     if (timely) expire_sessions(now);
+    look_at_members();
     if (now - last_reap_ms_ >= config_.container_check_ms) {
       last_reap_ms_ = now;
       reap();
@@ -333,10 +334,12 @@ void Core::send_table(std::int64_t now, bool timely) {
     table.touches.push_back(
         forward::Touch{session, attached.generation, std::max<std::int64_t>(0, now - heard), true});
   }
+  table.feature_level = config_.feature_level_max;
   const bool news =
-      answers || !table.touches.empty() || !table.digests.empty() || table.refuse_writes != table_refused_;
+      answers || !level_told_ || !table.touches.empty() || !table.digests.empty() || table.refuse_writes != table_refused_;
   if (!news) return;
   table_refused_ = table.refuse_writes;
+  level_told_ = true;
   pass(link, table);
 }
 

@@ -16,14 +16,14 @@ constexpr int kChunksPerTurn = 2;  // then others get their turn
 
 }  // namespace
 
-void Core::send_snapshot(zab::LinkId link) {
+void Core::send_snapshot(zab::LinkId link, const zab::Membership& membership) {
   Sending& sending = sending_[link];
   sending = Sending{store_->open_snapshot(), 0, false, false};
   const auto known = known_links_.find(link);
   log::info("sync", "sending a snapshot to={} zxid={} bytes={}",
             known == known_links_.end() ? 0 : known->second.peer.value, to_string(sending.source->zxid()),
             sending.source->bytes());
-  links_.send(link, zab::SnapshotBegin{sending.source->zxid(), sending.source->bytes()});
+  links_.send(link, zab::SnapshotBegin{sending.source->zxid(), sending.source->bytes(), membership});
   pump_snapshot(link);
 }
 
@@ -124,7 +124,7 @@ void Core::reloaded(std::unique_ptr<tree::StateMachine> fresh, Zxid zxid) {
   digests_.clear();
   look_at_disk();
   while (!outstanding_.empty() && outstanding_.front().zxid <= zxid) outstanding_.pop_front();
-  step(zab::Enrolled{tree_->enrolled()});
+  members_applied();
   deliver(deliver_to_);
   turn_done();
 }

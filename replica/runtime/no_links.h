@@ -1,6 +1,7 @@
 // The links of an ensemble of one: none.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "replica/peers/links.h"
@@ -17,6 +18,8 @@ class NoLinks final : public peers::Links {
   void close(zab::LinkId, const std::string&) override {}
   std::size_t queued_bytes(zab::LinkId) const override { return 0; }
   void set_cluster_id(const std::string&) override {}
+  void set_members(Zxid, std::map<Sid, peers::PeerAddress>) override {}
+  void set_feature_level(int) override {}
 };
 
 }  // namespace coord::runtime

@@ -102,6 +102,7 @@ class RunningReplica final : public Replica {
     }
     options.secret = config_.peer_secret;
     options.tls = {config_.peer_certificate, config_.peer_key, config_.peer_authority};
+    options.feature_level_known = config_.feature_level_max;
     options.directory_id = meta.directory_id;
     // Provisional while nothing was logged; but what a damaged store had logged is only lost.
     if (meta.last_logged != Zxid{} || meta.damaged) options.cluster_id = meta.cluster_id;

@@ -250,7 +250,7 @@ void Leader::establish() {
   progress_ = Progress::kBroadcast;
   established_at_ = core_.now;
   // The whole initial history is committed by this quorum.
-  core_.committed = core_.log.last();
+  history_end_ = core_.committed = core_.log.last();
   core_.set_phase(Role::kLeading, Phase::kBroadcast, core_.config.self);
   core_.deliver(core_.log.last(), true);
   rebuild_acks();

@@ -59,7 +59,10 @@ void Leader::sync_from(Learner& learner, Zxid point) {
   core_.send(learner.link, SyncFrom{point});
   learner.stage = Stage::kDiff;
   learner.sent = point;
-  learner.sync_end = std::max(point, limit(learner));
+  // What is staged before NEWLEADER is kept in memory there. Of an established leader it is the history from before its
+  // epoch; what the epoch added goes out like all proposals, with a window, however long the snapshot took.
+  const Zxid end = progress_ == Progress::kBroadcast ? std::min(limit(learner), history_end_) : limit(learner);
+  learner.sync_end = std::max(point, end);
   pump(learner);
 }
 

@@ -260,9 +260,6 @@ void Learner::on(const NewLeader& m) {
                 to_string(staged_end_) + ": histories have diverged; this replica does not follow it");
     return violation("a history that ends below what is committed");
   }
-  if (snapshot_ && snapshot_membership_.version > staged_end_) {
-    return violation("a snapshot with members from behind its history");
-  }
   new_leader_ = m;
   stage_ = Stage::kStaged;
   if (!snapshot_ || snapshot_staged_) adopt();

@@ -84,7 +84,7 @@ struct SnapshotBegin {
   Zxid zxid;                       // of the tree in it
   std::uint64_t bytes = 0;         // about, for the log line
   Membership membership;           // in force at the leader; its transaction is in the snapshot or among the entries
-                                   // that follow before NEWLEADER. Version 0: as the files say
+                                   // that follow. Version 0: as the files say
 };
 struct SnapshotChunk {
   std::string bytes;               // the store's own format, checksummed inside

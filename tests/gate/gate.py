@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The parts of `tests/run`. Builds, runs, counts; the last line is `N passed, N failed[, N skipped]`."""
 
+import concurrent.futures
 import contextlib
 import glob
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.dont_write_bytecode = True
@@ -59,32 +61,38 @@ class Totals:
         return "%d passed, %d failed%s" % (self.passed, self.failed, tail)
 
 
+live = set()  # processes of run(), each the leader of its group
+
+
+def end_group(process):
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(15)
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def interrupted(*_):
+    for process in list(live):
+        end_group(process)
+    os._exit(1)
+
+
 def run(argv, deadline, on_line=None, env=None):
-    """Runs a command in a process group of its own; prints its lines; -1 after the deadline."""
+    """Runs a command in a process group of its own; prints its lines; -1 after the deadline. On any thread."""
     process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, start_new_session=True, env=env)
+    live.add(process)
+    timed_out = False
 
-    def end(*_):
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    def expired(*_):
+    def expired():
         nonlocal timed_out
         timed_out = True
-        end()
+        end_group(process)
 
-    def interrupted(*_):
-        end()
-        sys.exit(1)
-
-    timed_out = False
-    old = {s: signal.signal(s, interrupted) for s in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGALRM, expired)
-    signal.alarm(int(deadline))
+    timer = threading.Timer(deadline, expired)
+    timer.start()
     try:
         for raw in process.stdout:
             line = raw.decode("utf-8", "replace").rstrip("\n")
@@ -92,9 +100,8 @@ def run(argv, deadline, on_line=None, env=None):
                 print(line, flush=True)
         process.wait()
     finally:
-        signal.alarm(0)
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        timer.cancel()
+        live.discard(process)
     if timed_out:
         print("deadline of %d s passed: %s" % (deadline, " ".join(argv)), flush=True)
         return -1
@@ -170,8 +177,10 @@ class Gate:
                 print("FAIL %s: no such test binary in %s" % (name, folder))
                 part_totals.add(0, 1)
         start = time.monotonic()
-        for binary in binaries:
-            part_totals.add(*self.one_gtest(part, binary))
+        # As many at once as there are processors; the longest ones happen to be at the end of the alphabet.
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for counts in pool.map(lambda binary: self.one_gtest(part, binary), reversed(binaries)):
+                part_totals.add(*counts)
         self.part(part, part_totals.passed, part_totals.failed, part_totals.skipped, time.monotonic() - start)
 
     def unit_targets(self):
@@ -357,6 +366,8 @@ def main():
     if arguments and arguments[0] not in GATE + ["extended", "soak"]:
         print("tests/run: no such part: %s\n%s" % (arguments[0], HELP), file=sys.stderr)
         return 2
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     start = time.monotonic()
     gate = Gate(build)
     if arguments:
