@@ -262,23 +262,32 @@ void Core::refresh_status() {
       peer.observer = some == &membership.observers;
     }
   }
+  now.members = tree_->members();
+  now.members_version = tree_->members_version();
+  now.reconfiguring = peer_->pending_membership() != nullptr;
+  now.feature_level = tree_->feature_level();
+  now.feature_level_known = config_.feature_level_max;
+  if (leading()) {
+    for (const zab::Peer::LearnerView& view : peer_->learners()) {
+      EnsembleStatus::Peer& peer = peers[view.sid];
+      peer.sid = view.sid;
+      peer.member = membership.is_member(view.sid);
+      peer.learner = true;
+      peer.serving = view.serving;
+      peer.counted = view.counted;
+      peer.acked = view.acked;
+      peer.silent_ms = view.silent_ms;
+    }
+    for (const auto& [sid, learner] : learners_) {
+      const auto at = peers.find(sid);
+      if (at == peers.end()) continue;
+      at->second.refuses_writes = learner.low;
+      at->second.feature_level = learner.feature_level;
+    }
+  }
   for (const auto& [link, known] : known_links_) {
     const auto at = peers.find(known.peer);
     if (at != peers.end() && known.channel == zab::Channel::kElection) at->second.connected = true;
-  }
-  if (leading()) {
-    for (const zab::Peer::LearnerView& view : peer_->learners()) {
-      const auto at = peers.find(view.sid);
-      if (at == peers.end()) continue;
-      at->second.learner = true;
-      at->second.serving = view.serving;
-      at->second.counted = view.counted;
-      at->second.acked = view.acked;
-      at->second.silent_ms = view.silent_ms;
-    }
-    for (const auto& [sid, learner] : learners_) {
-      if (const auto at = peers.find(sid); at != peers.end()) at->second.refuses_writes = learner.low;
-    }
   }
   for (const auto& [sid, text] : troubles_) {
     if (const auto at = peers.find(sid); at != peers.end()) {

@@ -110,6 +110,8 @@ class Hub {
     void close(zab::LinkId link, const std::string&) override { hub_.close(self_, link); }
     std::size_t queued_bytes(zab::LinkId) const override { return 0; }
     void set_cluster_id(const std::string&) override {}
+    void set_members(Zxid, std::map<Sid, peers::PeerAddress>) override {}
+    void set_feature_level(int) override {}
 
    private:
     friend class Hub;

@@ -22,14 +22,14 @@ struct Owners : ::testing::Test {
     for (std::int64_t now = from; now <= until; now += 20) {
       const auto d = due(now);
       if (!d.expired.empty()) return now;
-      for (const auto& [sid, number] : d.ask) owners.table(sid, forward::Touched{number, false, {}, {}}, now);
+      for (const auto& [sid, number] : d.ask) owners.table(sid, forward::Touched{number, false, 1, {}, {}}, now);
       if (d.confirm) owners.confirmed(now);
     }
     return -1;
   }
   forward::Touched heard_of(std::uint64_t generation, std::int64_t age, bool connected = true,
                             std::uint64_t answers = 0) {
-    return {answers, false, {{kSession, generation, age, connected}}, {}};
+    return {answers, false, 1, {{kSession, generation, age, connected}}, {}};
   }
 
   SessionOwners owners;
@@ -146,7 +146,7 @@ TEST_F(Owners, ARequestBehindTheDeadlineIsASignOfLife) {
   SessionOwners::Due asked;
   for (; asked.ask.empty() && now < 10'000; now += 20) asked = due(now);
   ASSERT_EQ(asked.ask.size(), 1u);
-  owners.table(kOther, forward::Touched{asked.ask.front().second, false, {}, {}}, now);
+  owners.table(kOther, forward::Touched{asked.ask.front().second, false, 1, {}, {}}, now);
   owners.confirmed(now);
   owners.heard(kSession, now + 10);
   EXPECT_TRUE(due(now + 20).expired.empty());
