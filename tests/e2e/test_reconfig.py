@@ -476,7 +476,7 @@ def test_all_killed_in_the_middle_of_changes(t):
         modes = [e.mode(r) for r in e.replicas]
         equal(modes.count("leader"), 1, "leaders among %r" % modes)
         for replica in e.replicas:
-            until(lambda r=replica: e.mode(r) in ("leader", "follower"), 20, "server %d serves" % replica.number)
+            until(lambda r=replica: e.mode(r) in ("leader", "follower", "observer"), 20, "server %d serves" % replica.number)
         lists = [configuration(r) for r in e.replicas]
         check(all(one == lists[0] for one in lists), "one configuration", lists)
         check(sorted(lists[0][0]) in ([1, 2, 3], [1, 2, 3, 4]), "of the two that it may be", lists[0])
@@ -599,6 +599,39 @@ def test_one_that_knows_less_is_refused_and_says_so(t):
     pinned.config.pop("coord.featureLevelMax")
     pinned.restart()
     equal(sync_get(pinned, "/fine"), b"2", "the right one is let in")
+
+
+def test_a_replica_that_was_alone_becomes_an_ensemble(t):
+    """Its data is of level 1, and so is the ensemble, until an administrator raises it."""
+    e = t.ensemble(start=False)
+    first = e.replicas[0]
+    everybody = dict(first.config)
+    for number in (2, 3):
+        first.config["server.%d" % number] = None
+    first.start()
+    equal(e.mode(first), "standalone", "alone")
+    c = zk.Raw(first)
+    c.create("/kept", b"1")
+    first.terminate()
+    first.config = everybody
+    for replica in e.replicas:  # the one with the data first
+        replica.start(wait=False)
+    e.wait()
+    for replica in e.replicas:
+        equal(sync_get(replica, "/kept"), b"1", "at server %d" % replica.number)
+    if level(e.leader()) < 2:
+        until(lambda: ctl(e.leader(), "feature-level", "2", ok=False).out == "2\n", 10, "the level is raised")
+    until(lambda: has_list(e), 20, "the first list")
+    add(e, guest(t, e, 4))
+    equal(members(e.leader()), [1, 2, 3, 4], "members")
+    e.same_state()
+    first.terminate()
+    for number in (2, 3):
+        first.config["server.%d" % number] = None
+    first.start(wait=False)
+    until(lambda: not first.running(), 15, "it does not go alone again")
+    check(first.process.returncode > 0, "its exit status", first.process.returncode)
+    check("belongs to an ensemble" in first.log_text(), "and says why", first.log_text()[-1500:])
 
 
 def test_status_shows_the_list_and_the_level(t):
