@@ -26,9 +26,11 @@ Result<bool, Fault> Core::check_members() {
   }
   const std::string text = difference(config_.members, members);
   if (!text.empty()) {
-    alarm(fmt::format("the server lines of the file are not the members of the ensemble, which hold: {}; make them the "
-                      "lines of /zookeeper/config, or change the members with coordctl reconfig",
-                      text));
+    // The status shows a note for as long as it is so.
+    log::warn("core",
+              "the server lines of the file are not the members of the ensemble, which hold: {}; make them the lines of "
+              "/zookeeper/config, or change the members with coordctl reconfig",
+              text);
   }
   return true;
 }
