@@ -81,8 +81,8 @@ void Core::settle_membership() {
 }
 
 void Core::install_membership(const Membership& membership) {
-  if (membership.version == Zxid{} || COORD_MUTANT(kSnapshotWithoutMembership)) return;
-  base_ = membership;
+  if (COORD_MUTANT(kSnapshotWithoutMembership)) return;
+  if (membership.version != Zxid{}) base_ = membership;
   pending_.reset();
   rebuild_voters();
 }

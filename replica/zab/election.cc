@@ -59,9 +59,15 @@ void Election::cancel() {
 
 std::optional<Vote> Election::take_decision() { return std::exchange(decision_, std::nullopt); }
 
-// A server whose links do not make a quorum could not lead, and one that does not count must not.
+bool Election::knows_better(Sid sid) const {
+  const auto known = members_known_.find(sid);
+  return known != members_known_.end() && known->second > core_.base().version;
+}
+
+// A server whose links do not make a quorum could not lead, and one that does not count must not. Nor one that only a
+// pending change made a voter: the old voters that lack the change could not vote for it, and their majority is needed.
 bool Election::eligible() const {
-  if (!core_.self_counts()) return false;
+  if (!core_.self_counts() || !core_.base().voters.contains(core_.config.self)) return false;
   std::set<Sid> reachable{core_.config.self};
   for (const auto& [peer, link] : core_.election_links) reachable.insert(peer);
   return core_.voters.is_quorum(reachable);
@@ -71,8 +77,11 @@ Vote Election::initial_vote() const {
   return eligible() ? Vote{core_.config.self, core_.log.last(), core_.current_epoch} : Vote{};
 }
 
-bool Election::adopt(const Vote& vote) {
-  if (!core_.is_voter() || vote.leader == core_.config.self || !core_.voters.is_voter(vote.leader)) return false;
+// Servers that are no voters vote as well. Where they do not count it does no harm; and they may count where a change is
+// pending, or in force, that they have not heard of. For the same reason who knows newer members is believed.
+bool Election::adopt(Sid from, const Vote& vote) {
+  const bool known = core_.voters.is_voter(vote.leader) || knows_better(from);
+  if (vote.leader == core_.config.self || vote.leader == Sid{} || !known) return false;
   if (!linked(vote.leader) || !better(vote, vote_)) return false;
   vote_ = vote;
   quorum_since_.reset();
@@ -87,7 +96,7 @@ Notification Election::present(Sid to) const {
   notification.members = core_.base().version;
   if (core_.role == Role::kLooking) {
     notification.vote = vote_;
-    const bool asks = running_ && core_.voters.is_voter(to);
+    const bool asks = running_ && takes_part(to);
     notification.wants_answer = asks && !votes_.contains(to) && !others_.contains(to);
   } else {
     // Until the new epoch is adopted, what was voted for; then the leader's real epoch: the same at all of its members,
@@ -125,7 +134,7 @@ void Election::drop_deaf_links() {
 
 void Election::broadcast() {
   for (const auto& [peer, link] : core_.election_links) {
-    if (core_.voters.is_voter(peer)) send(peer, link);
+    if (takes_part(peer)) send(peer, link);
   }
 }
 
@@ -147,7 +156,7 @@ void Election::reconsider() {
   if (vote_.leader == core_.config.self && own != vote_) return new_round();
   bool changed = own.leader != Sid{} && better(own, vote_);
   if (changed) vote_ = own;
-  for (const auto& [sid, vote] : votes_) changed = adopt(vote) || changed;
+  for (const auto& [sid, vote] : votes_) changed = adopt(sid, vote) || changed;
   if (changed) {
     quorum_since_.reset();
     broadcast();
@@ -157,6 +166,8 @@ void Election::reconsider() {
 
 void Election::link_down(Sid peer) {
   unanswered_since_.erase(peer);
+  members_known_.erase(peer);
+  answer_again_.erase(peer);
   votes_.erase(peer);
   others_.erase(peer);
   if (!running_ || decision_) return;
@@ -167,13 +178,14 @@ void Election::link_down(Sid peer) {
 void Election::received(Sid from, const Notification& notification) {
   const bool is_looking = notification.state == Role::kLooking;
   unanswered_since_.erase(from);
+  members_known_[from] = notification.members;
   if (core_.role != Role::kLooking) {
     if (is_looking) tell(from);
     return;
   }
-  // An observer asks, is answered, and changes nothing.
-  if (!core_.voters.is_voter(from)) {
-    if (is_looking) tell(from);
+  // An observer asks, is answered, and changes nothing; nor does anybody else who is no voter here.
+  if (!takes_part(from)) {
+    if (is_looking) answer_stranger(from);
     return;
   }
   if (!running_) {
@@ -190,12 +202,16 @@ void Election::received(Sid from, const Notification& notification) {
   check();
 }
 
+// Two that see different members might answer each other for ever: neither takes the other's round.
+void Election::answer_stranger(Sid sid) {
+  std::int64_t& again = answer_again_[sid];
+  if (core_.now < again) return;
+  again = core_.now + core_.config.timing.resend_first;
+  tell(sid);
+}
+
 void Election::looking(Sid from, const Notification& notification) {
   others_.erase(from);
-  if (!core_.is_voter()) {
-    round_ = std::max(round_, notification.round);
-    return;
-  }
   if (notification.round < round_) {
     votes_.erase(from);
     return tell(from);
@@ -208,7 +224,7 @@ void Election::looking(Sid from, const Notification& notification) {
     vote_ = initial_vote();
   }
   votes_[from] = notification.vote;
-  if (adopt(notification.vote) || newer) {
+  if (adopt(from, notification.vote) || newer) {
     broadcast();
   } else if (notification.wants_answer) {
     tell(from);

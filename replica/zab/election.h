@@ -47,9 +47,13 @@ class Election {
   void drop_deaf_links();
   void broadcast();
   bool eligible() const;
+  // It knows members that are in force and newer than those known here: its word counts for more than the list here.
+  bool knows_better(Sid sid) const;
+  bool takes_part(Sid sid) const { return core_.voters.is_voter(sid) || knows_better(sid); }
+  void answer_stranger(Sid sid);
   bool linked(Sid sid) const { return core_.election_links.contains(sid); }
   Vote initial_vote() const;
-  bool adopt(const Vote& vote);
+  bool adopt(Sid from, const Vote& vote);
   void new_round();
   void looking(Sid from, const Notification& notification);
   void check();
@@ -72,6 +76,8 @@ class Election {
   std::optional<Vote> decision_;
   Vote elected_;
   std::set<Sid> supporters_;
+  std::map<Sid, Zxid> members_known_;         // version of the members, as each link's other end said last
+  std::map<Sid, std::int64_t> answer_again_;  // servers that take no part here: not before
   std::map<Sid, std::int64_t> unanswered_since_;  // asked, and nothing came back on this link
 };
 

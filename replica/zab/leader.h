@@ -149,6 +149,7 @@ class Leader {
   std::uint64_t promise_id_ = 0, adopt_id_ = 0;
   bool promise_durable_ = false, adopted_ = false;
   Zxid history_end_;  // of the log when it was established
+  std::optional<Zxid> purged_behind_;  // the durable log has no entry behind this, nor behind anything below
   std::int64_t progress_at_ = 0, quorum_linked_at_ = 0, pinged_at_ = 0, enrol_asked_at_ = 0, established_at_ = 0;
   std::set<Sid> enrol_asked_;
   Acks acks_;

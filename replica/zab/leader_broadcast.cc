@@ -192,7 +192,8 @@ void Leader::ask_enrolment() {
   std::map<Sid, std::string> missing;
   for (const auto& [link, learner] : learners_) {
     const bool here = is_voter(learner) && learner.stage >= Stage::kSynced && !learner.info.directory_id.empty();
-    if (here && !core_.enrolled.contains(learner.sid)) missing[learner.sid] = learner.info.directory_id;
+    const bool joined = !core_.enrolled.empty() && core_.enrolled_as(learner.sid, learner.info.directory_id);
+    if (here && !joined && !core_.enrolled.contains(learner.sid)) missing[learner.sid] = learner.info.directory_id;
   }
   if (core_.enrolled.empty()) {
     missing[core_.config.self] = core_.start_state.directory_id;

@@ -35,7 +35,13 @@ void Leader::begin_sync(Learner& learner) {
                   ", which is not in the history of this ensemble: its data diverged; empty its data directory");
       return refuse(learner, "its data diverged");
     case SyncKind::kSnapshot: return start_snapshot(learner);
-    case SyncKind::kDiff: return sync_from(learner, plan.point);
+    case SyncKind::kDiff:
+      // What this process takes to be in the log may have been purged since.
+      if (purged_behind_ && plan.point <= *purged_behind_ && plan.point < tail_floor_) {
+        learner.common = Zxid{};
+        return start_snapshot(learner);
+      }
+      return sync_from(learner, plan.point);
   }
 }
 
@@ -130,6 +136,7 @@ void Leader::log_read(const LogRead& read) {
   learner.read = 0;
   progress_at_ = core_.now;
   if (read.entries.empty()) {
+    purged_behind_ = std::max(purged_behind_.value_or(Zxid{}), learner.sent);
     if (learner.stage != Stage::kDiff || learner.snapshotted) {
       return refuse(learner, "what it needs was purged meanwhile; it comes anew");
     }

@@ -269,7 +269,7 @@ void Peer::Impl::on(const Enrolled& event) {
 void Peer::Impl::members_changed() {
   if (leader) {
     leader->electorate_changed();
-    if (core.phase == Phase::kBroadcast && !core.is_voter()) core.leave("it is no voter any more");
+    if (!core.is_voter()) core.leave("it is no voter any more");
   }
   const Role as = core.is_voter() ? Role::kFollowing : Role::kObserving;
   if (learner && core.role != as) learner->set_phase(core.phase);

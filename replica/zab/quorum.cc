@@ -13,7 +13,8 @@ namespace {
 
 bool is_majority(const std::set<Sid>& members, const std::set<Sid>& voters) {
   std::size_t present = 0;
-  for (const Sid sid : members) present += voters.contains(sid) || COORD_MUTANT(kObserverCounted) ? 1U : 0U;
+  const bool anybody = COORD_MUTANT(kObserverCounted) || COORD_MUTANT(kGuestCounted);
+  for (const Sid sid : members) present += voters.contains(sid) || anybody ? 1U : 0U;
   if (COORD_MUTANT(kQuorumMinusOne) && voters.size() > 1) ++present;
   return 2 * present > voters.size();
 }
@@ -27,8 +28,11 @@ Zxid majority_position(const std::map<Sid, Zxid>& up_to, const std::set<Sid>& vo
     const auto it = up_to.find(sid);
     positions.push_back(it == up_to.end() ? Zxid{} : it->second);
   }
+  for (const auto& [sid, position] : up_to) {
+    if (COORD_MUTANT(kGuestCounted) && !voters.contains(sid)) positions.push_back(position);
+  }
   if (positions.empty()) return Zxid{};
-  std::size_t middle_index = positions.size() / 2;
+  std::size_t middle_index = voters.size() / 2;
   if (COORD_MUTANT(kQuorumMinusOne) && positions.size() > 1) --middle_index;
   const auto middle = positions.begin() + static_cast<std::ptrdiff_t>(middle_index);
   std::nth_element(positions.begin(), middle, positions.end(), std::greater<>{});

@@ -48,7 +48,7 @@ class ElectionTest : public ::testing::Test {
   void unlink(std::uint32_t sid) { step(LinkDown{LinkId{sid}}); }
   void hear(std::uint32_t from, Role state, std::uint64_t round, Vote vote, std::uint32_t accepted = 0,
             bool wants = false) {
-    step(Received{LinkId{from}, Notification{state, round, vote, accepted, wants}});
+    step(Received{LinkId{from}, Notification{state, round, vote, accepted, wants, {}}});
   }
   void pass(std::int64_t ms) {
     for (std::int64_t i = 0; i < ms; i += 20) step(Tick{now_ += 20});

@@ -17,6 +17,7 @@
 
 #include "replica/zab/invariants.h"
 #include "replica/zab/peer.h"
+#include "tests/replica/zab/members.h"
 
 namespace coord::zab::testing {
 
@@ -74,19 +75,30 @@ class Ensemble {
     std::set<Sid> voting, observing;
     for (std::uint32_t i = 1; i <= voters; ++i) voting.insert(Sid{i});
     for (std::uint32_t i = voters + 1; i <= voters + observers; ++i) observing.insert(Sid{i});
-    for (std::uint32_t i = 1; i <= voters + observers; ++i) {
-      Node& node = nodes_[Sid{i}];
-      node.sid = node.config.self = Sid{i};
-      node.config.voters = Quorum{voting};
-      node.config.observers = observing;
-      node.config.observer = i > voters;
-      node.disk.directory = "directory" + std::to_string(i);
-      if (tune) tune(node.config);
-    }
+    tune_ = tune;
+    for (std::uint32_t i = 1; i <= voters + observers; ++i) add(i, voting, observing);
+  }
+  // One more server, down, with an empty disk and these members in its file.
+  void add(std::uint32_t sid, const std::set<Sid>& voting, const std::set<Sid>& observing = {}) {
+    const bool again = nodes_.contains(Sid{sid});
+    Node& node = nodes_[Sid{sid}];
+    const std::uint64_t life = node.life;
+    node = {};
+    node.life = life;
+    node.sid = node.config.self = Sid{sid};
+    node.config.voters = Quorum{voting};
+    node.config.observers = observing;
+    node.config.observer = observing.contains(Sid{sid});
+    node.config.membership_of = members_of;
+    node.disk.directory = "directory" + std::to_string(sid) + (again ? "again" : "");
+    if (tune_) tune_(node.config);
   }
 
   bool enrols = false;  // the drivers propose what Enrol asks for
+  // Messages for which this says true are lost, and nobody notices.
+  std::function<bool(std::uint32_t from, std::uint32_t to, const Message&)> lose;
 
+  bool exists(std::uint32_t sid) const { return nodes_.contains(Sid{sid}); }
   Node& node(std::uint32_t sid) { return nodes_.at(Sid{sid}); }
   Peer& peer(std::uint32_t sid) { return *node(sid).peer; }
 
@@ -119,6 +131,7 @@ class Ensemble {
     }
     read_enrolment(node, false);
     state.enrolled = node.enrolled;
+    state.memberships = memberships_on(disk);
     node.peer = std::make_unique<Peer>(node.config, std::move(state));
     step(node, Start{now_});
     for (auto& [other, its] : nodes_) connect(node.sid, other);
@@ -148,9 +161,7 @@ class Ensemble {
   }
   void heal() {
     cuts_.clear();
-    for (auto& [a, x] : nodes_) {
-      for (auto& [b, y] : nodes_) connect(a, b);
-    }
+    connect_all();
     run();
   }
 
@@ -203,6 +214,7 @@ class Ensemble {
       for (auto& [sid, node] : nodes_) {
         if (node.up() && !paused_.contains(sid)) step(node, Tick{now_});
       }
+      connect_all();
       run();
     }
   }
@@ -236,6 +248,24 @@ class Ensemble {
     run();
     return zxid;
   }
+  // The leader's driver proposes these members. Voters that are not enrolled, or new with another directory, join.
+  Zxid reconfig(std::uint32_t sid, const std::set<std::uint32_t>& voters,
+                const std::set<std::uint32_t>& observers = {}) {
+    Membership membership;
+    membership.voters = sids(voters);
+    membership.observers = sids(observers);
+    std::map<Sid, std::string> here;  // a real leader takes those that have synchronized
+    for (const auto& [other, its] : nodes_) here[other] = its.disk.directory;
+    for (const Sid voter : membership.voters) {
+      const auto enrolled = node(sid).enrolled.find(voter);
+      const bool known = enrolled != node(sid).enrolled.end();
+      const bool member = peer(sid).membership().voters.contains(voter);
+      if (!known || (!member && enrolled->second != here[voter])) {
+        membership.joins[voter] = here[voter];
+      }
+    }
+    return propose(sid, members_text(membership));
+  }
   void inject(std::uint32_t sid, const Event& event) {
     step(node(sid), event);
     run();
@@ -256,6 +286,16 @@ class Ensemble {
     }
     return found;
   }
+  // Whom it takes for members now: from the log, else from its file.
+  Membership view(std::uint32_t sid) {
+    const Node& node = this->node(sid);
+    if (node.up() && node.peer->membership().version != Zxid{}) return node.peer->membership();
+    Membership from_file;
+    from_file.voters = node.config.voters.voters();
+    from_file.observers = node.config.observers;
+    if (node.config.observer) from_file.voters.erase(node.sid);
+    return from_file;
+  }
   bool all_serve() const {
     return std::all_of(nodes_.begin(), nodes_.end(),
                        [](const auto& n) { return !n.second.up() || n.second.peer->serving(); });
@@ -273,7 +313,9 @@ class Ensemble {
                 std::to_string(static_cast<int>(p.phase())) + " leader " + std::to_string(p.leader().value) +
                 " accepted " + std::to_string(p.accepted_epoch()) + " current " + std::to_string(p.current_epoch()) +
                 " log " + to_string(p.log().floor) + ".." + to_string(p.last_logged()) + " durable " +
-                to_string(p.last_durable()) + " committed " + to_string(p.last_committed()) + " round " +
+                to_string(p.last_durable()) + " committed " + to_string(p.last_committed()) + " members " +
+                to_string(p.membership().version) +
+                (p.pending_membership() ? " pending " + to_string(p.pending_membership()->version) : "") + " round " +
                 std::to_string(p.round().value_or(0));
       for (auto it = node.seen.rbegin(); it != node.seen.rend() && it - node.seen.rbegin() < 12; ++it) {
         if (const auto* close = std::get_if<CloseLink>(&*it)) result += "\n    closed: " + close->reason;
@@ -306,9 +348,15 @@ class Ensemble {
       if (a > b) connect(b, a);
       return;
     }
-    if (nodes_.at(a).config.observer && nodes_.at(b).config.observer) return;
+    // Whoever takes the other one for a voter dials it; who is dialed need not know the caller.
+    if (!view(a.value).voters.contains(b) && !view(b.value).voters.contains(a)) return;
     if (link(a.value, b.value, Channel::kElection) != LinkId{}) return;
     open(Channel::kElection, a, b);
+  }
+  void connect_all() {
+    for (auto& [a, x] : nodes_) {
+      for (auto& [b, y] : nodes_) connect(a, b);
+    }
   }
   void open(Channel channel, Sid a, Sid b) {
     const LinkId id{++next_link_};
@@ -383,6 +431,7 @@ class Ensemble {
     const auto it = links_.find(id);
     if (it == links_.end()) return;
     const Sid to = it->second.a == node.sid ? it->second.b : it->second.a;
+    if (lose && lose(node.sid.value, to.value, message)) return;
     queue_.emplace_back(to, nodes_.at(to).life, Received{id, message});
   }
   void act(Node& node, DialLearner& dial) {
@@ -416,7 +465,7 @@ class Ensemble {
     std::vector<LogEntry> tree = node.delivered;
     const Zxid zxid = tree.empty() ? Zxid{} : tree.back().zxid;
     snapshots_.push_back(std::move(tree));
-    deliver_message(node, send.link, SnapshotBegin{zxid, 0});
+    deliver_message(node, send.link, SnapshotBegin{zxid, 0, send.membership});
     deliver_message(node, send.link, SnapshotChunk{std::to_string(snapshots_.size() - 1)});
     deliver_message(node, send.link, SnapshotEnd{1});
     queue_.emplace_back(node.sid, node.life, SnapshotSent{send.link, zxid});
@@ -444,6 +493,11 @@ class Ensemble {
     if (!enrols) return;
     std::map<Sid, std::string> enrolled;
     for (const LogEntry& entry : node.delivered) {
+      if (const auto members = members_of(*entry.payload)) {
+        for (const auto& [sid, directory] : members->joins) enrolled[sid] = directory;
+        std::erase_if(enrolled, [&](const auto& one) { return !members->is_member(one.first); });
+        continue;
+      }
       std::istringstream words(*entry.payload);
       std::string word;
       words >> word;
@@ -458,6 +512,21 @@ class Ensemble {
     if (tell) queue_.emplace_back(node.sid, node.life, Enrolled{enrolled});
   }
   void act(Node&, Alarm&) {}
+
+  // The one that the tree holds, and what is in the log above it.
+  static std::vector<Membership> memberships_on(const Disk& disk) {
+    std::vector<Membership> found;
+    const auto look = [&](const LogEntry& entry) {
+      auto members = members_of(*entry.payload);
+      if (!members) return;
+      members->version = entry.zxid;
+      found.push_back(*std::move(members));
+    };
+    for (const LogEntry& entry : disk.base) look(entry);
+    if (found.size() > 1) found.erase(found.begin(), std::prev(found.end()));
+    for (const LogEntry& entry : disk.log) look(entry);
+    return found;
+  }
 
   void write_one(Node& node, const Persist& persist) {
     Disk& disk = node.disk;
@@ -492,6 +561,7 @@ class Ensemble {
     }
   }
 
+  std::function<void(Config&)> tune_;
   std::map<Sid, Node> nodes_;
   std::map<LinkId, Wire> links_;
   std::set<std::pair<Sid, Sid>> cuts_;

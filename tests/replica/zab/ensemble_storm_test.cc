@@ -21,19 +21,28 @@ Message hostile(std::mt19937& random) {
     return kOdd[random() % std::size(kOdd)];
   };
   const auto zxid = [&] { return Zxid{number() % 5, number()}; };
+  const auto payload = [&] { return random() % 3 ? text("h") : text("members:1,2;o:3;join:2=d"); };
+  const auto membership = [&] {
+    Membership members;
+    members.version = zxid();
+    for (auto n = random() % 4; n > 0; --n) members.voters.insert(Sid{number()});
+    if (random() % 2) members.joins[Sid{number()}] = "d";
+    return members;
+  };
   const auto entries = [&] {
     std::vector<LogEntry> result;
     for (auto n = random() % 3; n > 0; --n) {
       const Zxid previous = zxid();
       result.push_back(
-          {random() % 2 ? Zxid{previous.value + 1} : zxid(), previous, random() % 4 ? text("h") : nullptr, {}});
+          {random() % 2 ? Zxid{previous.value + 1} : zxid(), previous, random() % 4 ? payload() : nullptr, {}});
     }
     return result;
   };
   switch (random() % 18) {
     case 0:
       return Notification{
-          static_cast<Role>(random() % 4), number(), {Sid{number()}, zxid(), number()}, number(), random() % 2 == 0};
+          static_cast<Role>(random() % 4), number(), {Sid{number()}, zxid(), number()}, number(), random() % 2 == 0,
+          zxid()};
     case 1: return FollowerInfo{random() % 2 == 0, number(), Sid{number()}, "d", random() % 2 == 0, random() % 2 == 0};
     case 2: return AckEpoch{number(), random() % 2 == 0, number(), {zxid(), {zxid(), zxid()}}, zxid()};
     case 3: return AckNewLeader{number()};
@@ -41,7 +50,7 @@ Message hostile(std::mt19937& random) {
     case 5: return Pong{number(), zxid()};
     case 6: return LeaderInfo{number()};
     case 7: return SyncFrom{zxid()};
-    case 8: return SnapshotBegin{zxid(), 1};
+    case 8: return SnapshotBegin{zxid(), 1, membership()};
     case 9: return SnapshotChunk{"0"};
     case 10: return SnapshotEnd{number()};
     case 11: return Proposal{entries(), zxid()};
@@ -63,6 +72,7 @@ TEST(EnsembleStormTest, hostile_messages_close_links_and_abort_nobody) {
     config.self = Sid{1};
     config.voters = Quorum{{Sid{1}, Sid{2}, Sid{3}}};
     config.seed = seed;
+    config.membership_of = testing::members_of;
     DurableState durable;
     durable.accepted_epoch = durable.current_epoch = 2;
     durable.log.epoch_ends = {Zxid{1, 3}, Zxid{2, 3}};

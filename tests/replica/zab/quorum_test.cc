@@ -33,6 +33,30 @@ TEST(QuorumTest, strangers_do_not_count) {
   EXPECT_TRUE(three.is_quorum(sids({1, 3, 8})));
 }
 
+TEST(QuorumTest, two_lists_must_both_agree) {
+  const Quorum grows{sids({1, 2}), sids({1, 2, 3})};
+  EXPECT_FALSE(grows.is_quorum(sids({1, 3}))) << "of the new list only";
+  EXPECT_TRUE(grows.is_quorum(sids({1, 2}))) << "a majority of each";
+  const Quorum further{sids({1, 2, 3}), sids({1, 2, 3, 4})};
+  EXPECT_FALSE(further.is_quorum(sids({1, 2}))) << "of the old list only";
+  EXPECT_FALSE(further.is_quorum(sids({1, 4})));
+  EXPECT_TRUE(further.is_quorum(sids({1, 2, 4})));
+  const Quorum shrinks{sids({1, 2, 3}), sids({1, 2})};
+  EXPECT_FALSE(shrinks.is_quorum(sids({1, 3}))) << "of the old list only";
+  EXPECT_TRUE(shrinks.is_quorum(sids({1, 2})));
+  const Quorum back{sids({1, 2, 3, 4}), sids({1, 2, 3})};
+  EXPECT_FALSE(back.is_quorum(sids({1, 2}))) << "of the new list only";
+  EXPECT_FALSE(back.is_quorum({}));
+}
+
+TEST(QuorumTest, a_voter_of_either_list_is_a_voter) {
+  const Quorum both{sids({1, 2}), sids({2, 3})};
+  EXPECT_EQ(both.voters(), sids({1, 2, 3}));
+  EXPECT_TRUE(both.is_voter(Sid{1}) && both.is_voter(Sid{3}));
+  EXPECT_FALSE(both.is_voter(Sid{4}));
+  EXPECT_FALSE((Quorum{sids({1}), {}}.is_quorum(sids({1})))) << "of nobody there is no majority";
+}
+
 TEST(AcksTest, position_never_goes_back) {
   const Quorum one{sids({1})};
   Acks acks;
@@ -63,14 +87,16 @@ TEST(AcksTest, agrees_with_the_definition_for_all_sizes) {
     std::set<Sid> voters;
     Acks acks;
     std::map<Sid, Zxid> positions;
+    std::set<Sid> others;
     const auto size = static_cast<std::uint32_t>(1 + random() % 7);
     for (std::uint32_t sid = 1; sid <= 9; ++sid) {
       if (sid <= size) voters.insert(Sid{sid});
+      if (random() % 2 == 0) others.insert(Sid{sid});
       if (random() % 4 == 0) continue;
       positions[Sid{sid}] = Zxid{1, static_cast<std::uint32_t>(random() % 6)};
       acks.acknowledge(Sid{sid}, positions[Sid{sid}]);
     }
-    const Quorum quorum{voters};
+    const Quorum quorum = round % 2 == 0 ? Quorum{voters} : Quorum{voters, others};
     Zxid expected;
     for (const auto& candidate : positions) {
       std::set<Sid> there;
