@@ -449,7 +449,8 @@ def test_bad_members_are_told_and_the_rest_goes_on(t):
         replica.wait_ready()
     c = zk.Raw(good[0])
     c.create("/fine", b"")
-    foreign = t.ensemble()  # a cluster of its own
+    foreign = t.ensemble()  # a cluster of its own, once something was logged in it
+    until(lambda: all(foreign.words(r)["zk_coord_members_version"] != "0" for r in foreign.replicas), 20, "its list")
     foreign.same_state()
     data = foreign.replicas[2].data_dir
     foreign.replicas[2].terminate()
