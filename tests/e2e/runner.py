@@ -2,7 +2,9 @@
 """Runs end-to-end tests: runner.py [--list] [--deadline-factor F] [NAME...]; NAME: a file or file.test, without test_.
 
 One process per file; this one stands outside, keeps the deadlines, aborts a stuck mount of the file and goes on with
-the next test. Prints a line per failure and, last, `N passed, N failed, N skipped`.
+the next test. Files with `BESIDE = True` spend their time waiting: they run, one after the other, beside the others.
+A file with `ALONE = True` runs when all the others have ended. Prints a line per test and, last, `N passed, N failed,
+N skipped`.
 """
 
 import contextlib
@@ -14,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -84,6 +87,17 @@ def inside(path, names, directory, report):
 
 # --- outside: deadlines and cleaning up ---
 
+live = {}  # run id -> (process, directory) of what is under way, in any lane
+
+
+def end_live():
+    """What is left when this process is told to end."""
+    for run_id, (child, directory) in list(live.items()):
+        with contextlib.suppress(OSError):
+            child.kill()
+        lib.clean_up(run_id, directory)
+
+
 class FileRun:
     def __init__(self, path, names, factor):
         self.path, self.names, self.factor = path, list(names), factor
@@ -122,9 +136,11 @@ class FileRun:
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[writing], env=environment,
                 start_new_session=True)
         os.close(writing)
+        live[run_id] = child, directory
         try:
             return self.watch(child, reading, directory)
         finally:
+            live.pop(run_id, None)
             os.close(reading)
             with contextlib.suppress(OSError):
                 child.kill()
@@ -204,13 +220,15 @@ def main():
         else:
             wanted.append(argument)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    totals, matched, start = {"pass": 0, "fail": 0, "skip": 0}, set(), time.monotonic()
+    totals, matched = {"pass": 0, "fail": 0, "skip": 0}, set()
+    lanes = {"beside": [], "": [], "alone": []}
     for folder in folders or [HERE]:
         for file in sorted(os.listdir(folder)):
             if not (file.startswith("test_") and file.endswith(".py")):
                 continue
             short = file[5:-3]
-            names = tests_of(load(os.path.join(folder, file)))
+            module = load(os.path.join(folder, file))
+            names = tests_of(module)
             if wanted:
                 names = [n for n in names if short in wanted or "%s.%s" % (short, n[5:]) in wanted]
                 matched.update(w for w in wanted if w == short or any("%s.%s" % (short, n[5:]) == w for n in names))
@@ -219,12 +237,26 @@ def main():
                 continue
             if not names:
                 continue
-            begun = time.monotonic()
-            for _, outcome, _, _ in FileRun(os.path.join(folder, file), names, factor).run():
-                totals[outcome] += 1
-            print("     %s: %.1f s" % (short, time.monotonic() - begun), flush=True)
+            lane = "alone" if hasattr(module, "ALONE") else "beside" if hasattr(module, "BESIDE") else ""
+            lanes[lane].append((short, FileRun(os.path.join(folder, file), names, factor)))
     if listing:
         return 0
+
+    def go(lane):
+        for short, file_run in lanes[lane]:
+            begun = time.monotonic()
+            file_run.run()
+            print("     %s: %.1f s" % (short, time.monotonic() - begun), flush=True)
+
+    beside = threading.Thread(target=go, args=("beside",), daemon=True)
+    beside.start()
+    go("")
+    beside.join()
+    go("alone")
+    for lane in lanes.values():
+        for _, file_run in lane:
+            for _, outcome, _, _ in file_run.results:
+                totals[outcome] += 1
     for name in wanted:
         if name not in matched:
             print("FAIL no such test: %s" % name)
@@ -234,4 +266,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    finally:
+        end_live()
+    sys.exit(status)

@@ -11,6 +11,8 @@ import time
 
 from lib import check, count, read, save, until
 
+BESIDE = True
+
 DELAY_MS = 60
 ROUNDS = count(40, 2000)
 DEADLINE_ALL = 120

@@ -12,7 +12,6 @@ from lib import Failure, check, count, equal, program, run, shows, until
 from test_kill_replica import MountWriter, judge_mount
 
 DEADLINE_ALL = count(180, 1200)
-DEADLINE = {"test_flapping_member_disturbs_nobody": count(180, 4200)}
 
 
 def sync_get(replica, path):
@@ -242,29 +241,6 @@ def test_session_survives_a_change_of_leader(t):
     new = e.leader(but=victim)
     again = until(lambda: resumed(new, c), 4, "the session goes on at another replica")
     equal(again.stat("/kept").ephemeral_owner, c.session, "its ephemeral is still there")
-
-
-def test_flapping_member_disturbs_nobody(t):
-    e = t.ensemble()
-    epoch = e.epoch()
-    flapping = e.followers()[0]
-    end = time.monotonic() + count(20, 3600)
-    c = zk.Raw(e.leader())
-    c.create("/f", b"")
-    n = 0
-    while time.monotonic() < end:
-        if n % 2:
-            flapping.kill9()
-            flapping.start(wait=False)
-        else:
-            os.kill(flapping.pid, signal.SIGSTOP)
-            time.sleep(0.9)  # the length of its silence
-            os.kill(flapping.pid, signal.SIGCONT)
-        c.set("/f", b"%d" % n)
-        n += 1
-    equal(e.epoch(), epoch, "the leader's epoch after %d times" % n)
-    e.wait()
-    e.same_state()
 
 
 def test_mount_over_three_replicas_is_exactly_once(t):

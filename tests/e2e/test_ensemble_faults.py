@@ -19,6 +19,7 @@ from lib import BIN, ROOT, SOAK, Failure, check, count, until
 sys.path.insert(0, os.path.join(ROOT, "tests", "history"))
 import recorder  # noqa: E402
 
+ALONE = True
 SECONDS = count(60, 3600)
 DEADLINE_ALL = SECONDS * 2 + 400
 

@@ -15,6 +15,8 @@ from lib import Failure, check, count, equal, free_port, program, run, until
 import zk
 from zk import Raw
 
+BESIDE = True
+
 
 def frame(xid, op, body=b""):
     payload = zk.i32(xid) + zk.i32(op) + body

@@ -9,6 +9,8 @@ import time
 
 from lib import alive, check, count, descendants, equal, mounts, read, run, task_state, until, shows
 
+BESIDE = True
+
 DEADLINE_ALL = 120
 ROUNDS = count(2, 50)
 # Below Linux 6.5 one dead mount stays below the new one, as a cover.
