@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/model/path.h"
+#include "replica/tree/mutation.h"
 #include "replica/tree/node_info.h"
 
 namespace coord::tree {
@@ -60,7 +61,7 @@ Applied Application::run(Txn txn, bool want_reply, const Origin& origin) {
 
 // A sequence number that was answered before gets the same answer; nothing else happens.
 bool Application::repeated(const Txn& txn, const Origin& origin, Applied& out) {
-  if (txn.seq == 0 || txn.changes.size() != 1) return false;
+  if (txn.seq == 0 || txn.changes.size() != 1 || COORD_TREE_MUTANT(kFirstAnswerLost)) return false;
   const auto* error = std::get_if<ErrorTxn>(&txn.changes.front());
   if (error == nullptr || error->err != Err::kOk) return false;
   const Session* session = tree_.session(txn.session);

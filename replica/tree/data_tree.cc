@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/crc32c.h"
+#include "replica/tree/mutation.h"
 
 namespace coord::tree {
 namespace {
@@ -381,7 +382,8 @@ void DataTree::acknowledge(SessionId id, std::int64_t acked_below) {
   if (at == sessions_.end() || at->second.acked_below >= acked_below) return;
   Session& session = at->second;
   edit_session(session, acked_below);
-  while (!session.answers.empty() && session.answers.begin()->first < acked_below) {
+  const std::int64_t gone_below = COORD_TREE_MUTANT(kWindowTooShort) ? acked_below + 1 : acked_below;
+  while (!session.answers.empty() && session.answers.begin()->first < gone_below) {
     const auto oldest = session.answers.begin();
     digest_ -= answer_hash(id, oldest->first, oldest->second);
     session.answers.erase(oldest);

@@ -6,9 +6,10 @@ namespace coord::tree {
 
 enum class Mutation {
   kNone,
-  kWindowForgotten,   // a leader knows only the sequence numbers that it prepared itself
-  kWindowTooShort,    // the oldest answer that may still be asked for is dropped
-  kFirstAnswerLost,   // a repeated request is answered as if nothing had been kept
+  kWindowForgotten,  // a leader knows only the sequence numbers that it prepared itself
+  kWindowTooShort,   // the oldest answer that may still be asked for is dropped
+  kFirstAnswerLost,  // a repeated request is answered as if nothing had been kept
+  kWindowNotKept,    // the answers do not survive a restart, nor a snapshot
 };
 
 #ifdef COORD_MUTANTS

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "common/base/check.h"
+#include "replica/tree/mutation.h"
 
 namespace coord::tree {
 
@@ -330,7 +331,8 @@ Overlay::Seq Overlay::classify(SessionId id, std::int64_t seq, std::int64_t acke
   if (prepared != nullptr) floor = std::max(floor, prepared->acked_below);
   if (seq < floor || seq < acked_below) return Seq::kOutOfWindow;
   if (prepared != nullptr && prepared->seqs.contains(seq)) return Seq::kRepeated;
-  if (in_tree != nullptr && in_tree->answers.contains(seq)) return Seq::kRepeated;
+  const bool answered = in_tree != nullptr && in_tree->answers.contains(seq);
+  if (answered && !COORD_TREE_MUTANT(kWindowForgotten)) return Seq::kRepeated;
 
   std::size_t kept =
       (in_tree == nullptr ? 0 : in_tree->answers.size()) + (prepared == nullptr ? 0 : prepared->seqs.size());

@@ -4,6 +4,7 @@
 
 #include "common/base/crc32c.h"
 #include "common/wire/codec.h"
+#include "replica/tree/mutation.h"
 
 namespace coord::tree {
 namespace {
@@ -109,6 +110,7 @@ std::optional<Session> decode_session(SessionId id, std::string_view record) {
     if (!session.answers.emplace(seq, std::move(answer)).second) return std::nullopt;
   }
   if (r.failed() || r.remaining() != 0 || session.timeout_ms <= 0) return std::nullopt;
+  if (COORD_TREE_MUTANT(kWindowNotKept)) session.answers.clear();
   return session;
 }
 
