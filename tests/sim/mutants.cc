@@ -39,6 +39,16 @@ const std::vector<MutantName>& all_mutants() {
       {"better_history_ignored", Mutant::kCore, zab::Mutation::kBetterHistoryIgnored},
       {"leader_ack_undurable", Mutant::kCore, zab::Mutation::kLeaderAckUndurable},
       {"epoch_not_raised", Mutant::kCore, zab::Mutation::kEpochNotRaised},
+      {"new_quorum_only", Mutant::kCore, zab::Mutation::kNewQuorumOnly},
+      {"old_quorum_only", Mutant::kCore, zab::Mutation::kOldQuorumOnly},
+      {"pending_forgotten_at_restart", Mutant::kCore, zab::Mutation::kPendingForgottenAtRestart},
+      {"guest_counted", Mutant::kCore, zab::Mutation::kGuestCounted},
+      {"membership_not_cut_with_log", Mutant::kCore, zab::Mutation::kMembershipNotCutWithLog},
+      {"snapshot_without_membership", Mutant::kCore, zab::Mutation::kSnapshotWithoutMembership},
+      {"window_forgotten", Mutant::kTree, zab::Mutation::kNone, tree::Mutation::kWindowForgotten},
+      {"window_too_short", Mutant::kTree, zab::Mutation::kNone, tree::Mutation::kWindowTooShort},
+      {"first_answer_lost", Mutant::kTree, zab::Mutation::kNone, tree::Mutation::kFirstAnswerLost},
+      {"window_not_kept", Mutant::kTree, zab::Mutation::kNone, tree::Mutation::kWindowNotKept},
 #endif
   };
   return mutants;
@@ -47,6 +57,7 @@ const std::vector<MutantName>& all_mutants() {
 void activate(const MutantName& mutant) {
 #ifdef COORD_MUTANTS
   zab::active_mutation = mutant.core;
+  tree::active_mutation = mutant.tree;
 #else
   static_cast<void>(mutant);
 #endif

@@ -1,11 +1,12 @@
 // Deliberate faults of the implementation, one at a time, to see that the simulator finds each: switches in the
-// simulated shells (disk, driver), and, in the library replica_zab_mutants, in the core itself
-// (replica/zab/mutation.h).
+// simulated shells (disk, driver), and, in coord-sim-mutants, in the core itself (replica/zab/mutation.h) and in the
+// rules of the tree (replica/tree/mutation.h), which only layer 2 has: whole replicas and their clients.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "replica/tree/mutation.h"
 #include "replica/zab/mutation.h"
 
 namespace coord::sim {
@@ -33,15 +34,19 @@ enum class Mutant {
   kEntriesDropped,  // the network loses an entry of a proposal now and then: harmless while the core checks the chain
   // the core, see replica/zab/mutation.h
   kCore,
+  // the tree, see replica/tree/mutation.h
+  kTree,
 };
 
 struct MutantName {
   std::string name;
   Mutant mutant;
   zab::Mutation core = zab::Mutation::kNone;
+  tree::Mutation tree = tree::Mutation::kNone;
+  bool needs_replicas() const { return mutant == Mutant::kTree; }  // found by layer 2 alone
 };
 const std::vector<MutantName>& all_mutants();
-// From now on, in this process. The core's need a build with COORD_MUTANTS.
+// From now on, in this process. Those of core and tree need a build with COORD_MUTANTS.
 void activate(const MutantName& mutant);
 // nullptr: there is none of this name.
 const MutantName* find_mutant(const std::string& name);

@@ -7,7 +7,6 @@ namespace coord::sim {
 
 namespace {
 
-constexpr std::int64_t kMs = 1000;
 constexpr std::size_t kPipelined = 5;
 constexpr int kShared = 4;
 
@@ -27,139 +26,22 @@ void take_stat(history::Answer& answer, const Stat& stat) {
 
 }  // namespace
 
-SimClient::SimClient(std::uint32_t number, int replicas, std::int32_t timeout_ms, Scheduler& scheduler, Random& random,
-                     ClientNet& net, history::History& history)
-    : number_(number),
-      replicas_(replicas),
-      timeout_ms_(timeout_ms),
-      scheduler_(scheduler),
-      random_(random),
-      net_(net),
-      history_(history) {}
-
-void SimClient::start() {
-  connect();
-  think();
-  watchdog();
-}
-
-void SimClient::pause_for(std::int64_t ms) { paused_until_us_ = scheduler_.now_us() + ms * kMs; }
-
-void SimClient::leave_connection() {
-  if (connection_ == 0) return;
-  net_.close(connection_);
-  lost();
-}
-
-// --- connections
-
-void SimClient::connect_later() {
-  scheduler_.after(random_.between(5, 200) * kMs, [this] { connect(); });
-}
-
-void SimClient::connect() {
-  if (!active_ || connection_ != 0) return;
-  replica_ = static_cast<std::uint32_t>(random_.between(1, replicas_));
-  heard_us_ = scheduler_.now_us();
-  connection_ = net_.open(number_, replica_);
-  if (connection_ == 0) connect_later();
-}
-
-void SimClient::connected(std::uint64_t connection) {
-  if (connection != connection_) return;
-  input_.clear();
-  ++connects_;
-  std::string bytes;
-  const std::size_t at = wire::begin_frame(bytes);
-  wire::Writer out(bytes);
-  wire::ConnectRequest request;
-  request.last_zxid_seen = last_zxid_;
-  request.timeout_ms = timeout_ms_;
-  request.session = session_;
-  request.password = password_;
-  request.has_read_only = true;
-  write(out, request);
-  wire::end_frame(bytes, at);
-  net_.send(connection_, std::move(bytes));
-}
-
-void SimClient::closed(std::uint64_t connection) {
-  if (connection == connection_) lost();
-}
-
-void SimClient::lost() {
-  connection_ = 0;
+void SimClient::dropped() {
   for (const Outstanding& one : outstanding_) {
     if (one.id != 0) history_.info(ns(), one.id);
   }
   outstanding_.clear();
-  if (ready_) history_.add(session_record(ns(), number_, session_, history::SessionChange::kDisconnected));
-  ready_ = false;
-  if (active_) connect_later();
 }
 
-// Pings when idle, and gives a silent replica up after two thirds of the timeout, as clients do.
-void SimClient::watchdog() {
-  scheduler_.after(static_cast<std::int64_t>(timeout_ms_) * kMs / 6, [this] {
-    if (!active_) return;
-    if (connection_ != 0 && scheduler_.now_us() >= paused_until_us_) {
-      if (scheduler_.now_us() - heard_us_ > static_cast<std::int64_t>(timeout_ms_) * kMs * 2 / 3) {
-        leave_connection();
-      } else if (ready_) {
-        request(wire::Op::kPing, {.op = history::Op::kPing}, [](wire::Writer&) {});
-      }
-    }
-    watchdog();
-  });
+void SimClient::ping() {
+  request(wire::Op::kPing, {.op = history::Op::kPing}, [](wire::Writer&) {});
 }
 
-// --- bytes
+// --- answers
 
-void SimClient::received(std::uint64_t connection, std::string_view bytes) {
-  if (connection != connection_) return;
-  input_.append(bytes);
-  while (connection == connection_ && input_.size() >= 4) {
-    const auto size = static_cast<std::size_t>(wire::load_be<std::int32_t>(input_.data()));
-    if (input_.size() < 4 + size) return;
-    const std::string payload = input_.substr(4, size);
-    input_.erase(0, 4 + size);
-    heard_us_ = scheduler_.now_us();
-    ready_ ? frame(payload) : handshake(payload);
-  }
-}
-
-void SimClient::handshake(std::string_view payload) {
-  wire::Reader in(payload);
-  const wire::ConnectResponse response = wire::read_connect_response(in);
-  if (in.failed()) return on_wrong("a ConnectResponse that does not decode");
-  if (response.timeout_ms == 0) {
-    if (session_ != 0) {
-      history_.add(session_record(ns(), number_, session_, history::SessionChange::kExpired));
-      ++expiries_;
-    }
-    session_ = 0;
-    password_ = std::string(wire::kPasswordSize, '\0');
-    versions_.clear();
-    return leave_connection();
-  }
-  const bool fresh = session_ == 0;
-  if (!fresh && response.session != session_) return on_wrong("another session than the one asked for");
-  session_ = response.session;
-  password_ = response.password;
-  ready_ = true;
-  const std::int64_t timeout_ns = static_cast<std::int64_t>(response.timeout_ms) * 1'000'000;
-  history_.add(session_record(ns(), number_, session_,
-                              fresh ? history::SessionChange::kOpened : history::SessionChange::kMoved, replica_,
-                              timeout_ns));
-}
-
-void SimClient::frame(std::string_view payload) {
-  wire::Reader in(payload);
-  const wire::ReplyHeader header = wire::read_reply_header(in);
-  if (in.failed()) return on_wrong("a reply without a header");
-  if (header.zxid > 0) last_zxid_ = std::max(last_zxid_, header.zxid);
+void SimClient::frame(const wire::ReplyHeader& header, wire::Reader& in) {
   if (header.xid == wire::xid::kNotification) return event(header.zxid, in);
-  if (outstanding_.empty() || outstanding_.front().xid != header.xid) return on_wrong("a reply out of order");
+  if (outstanding_.empty() || outstanding_.front().xid != header.xid) return on_wrong(18, "a reply out of order");
   const Outstanding what = std::move(outstanding_.front());
   outstanding_.pop_front();
   ++answers_;
@@ -169,7 +51,7 @@ void SimClient::frame(std::string_view payload) {
 void SimClient::event(std::int64_t zxid, wire::Reader& in) {
   const wire::WatcherEvent event = wire::read_watcher_event(in);
   if (event.type == WatchType::kNone) return;
-  history_.event(ns(), number_, session_, event.type, event.path, zxid > 0 ? static_cast<std::uint64_t>(zxid) : 0);
+  history_.event(ns(), number_, session(), event.type, event.path, zxid > 0 ? static_cast<std::uint64_t>(zxid) : 0);
 }
 
 void SimClient::answer(const Outstanding& what, const wire::ReplyHeader& header, wire::Reader& in) {
@@ -187,7 +69,7 @@ void SimClient::answer(const Outstanding& what, const wire::ReplyHeader& header,
   const bool stat = what.op == wire::Op::kCreate2 || what.op == wire::Op::kGetData || what.op == wire::Op::kSetData ||
                     what.op == wire::Op::kExists;
   if (stat) take_stat(answer, wire::read_stat(in));
-  if (in.failed()) on_wrong("a reply that does not decode");
+  if (in.failed()) on_wrong(18, "a reply that does not decode");
   if (answer.mzxid != 0) versions_[what.request.path] = answer.version;
   history_.ok(ns(), what.id, std::move(answer));
 }
@@ -195,21 +77,14 @@ void SimClient::answer(const Outstanding& what, const wire::ReplyHeader& header,
 // --- requests
 
 void SimClient::request(wire::Op op, history::Request recorded, const std::function<void(wire::Writer&)>& body) {
-  if (!ready_) return;
-  std::string bytes;
-  const std::size_t at = wire::begin_frame(bytes);
-  wire::Writer out(bytes);
+  if (!ready()) return;
   Outstanding one;
   one.op = op;
   one.xid = op == wire::Op::kPing ? wire::xid::kPing : next_xid_++;
-  out.i32(one.xid);
-  out.i32(static_cast<std::int32_t>(op));
-  body(out);
-  wire::end_frame(bytes, at);
   one.request = recorded;
-  if (op != wire::Op::kPing) one.id = history_.invoke(ns(), number_, session_, std::move(recorded));
-  outstanding_.push_back(std::move(one));
-  net_.send(connection_, std::move(bytes));
+  if (op != wire::Op::kPing) one.id = history_.invoke(ns(), number_, session(), std::move(recorded));
+  outstanding_.push_back(one);
+  send(one.xid, op, body);
 }
 
 void SimClient::create(const std::string& path, wire::CreateMode mode, history::Op op) {
@@ -257,14 +132,8 @@ void SimClient::sync(const std::string& path) {
 }
 
 void SimClient::think() {
-  scheduler_.after(random_.heavy(15 * kMs), [this] {
-    if (!active_) return;
-    if (ready_ && scheduler_.now_us() >= paused_until_us_) {
-      const std::size_t burst = random_.chance(0.2) ? kPipelined : 1;
-      for (std::size_t i = 0; i < burst && outstanding_.size() < kPipelined; ++i) act();
-    }
-    think();
-  });
+  const std::size_t burst = random_.chance(0.2) ? kPipelined : 1;
+  for (std::size_t i = 0; i < burst && outstanding_.size() < kPipelined; ++i) act();
 }
 
 void SimClient::act() {

@@ -1,4 +1,5 @@
 // The random search over whole replicas.
+#include <algorithm>
 #include <cstdlib>
 #include <set>
 
@@ -48,7 +49,7 @@ class Storm {
 
   void strike() {
     const Sid one = any();
-    const std::uint64_t kind = random_.below(13);
+    const std::uint64_t kind = random_.below(15);
     world_.note("fault", kind, one.value, 0);
     switch (kind) {
       case 0:
@@ -71,6 +72,8 @@ class Storm {
       case 9: return world_.network().reset_some(one, any());
       case 10: return client().leave_connection();
       case 11: return client().pause_for(random_.between(100, 9000));
+      case 12:
+      case 13: return cut_client();
       default:
         world_.network().slow(random_.between(1, 40));
         return world_.scheduler().after(random_.between(100, 1500) * kMs, [this] { world_.network().slow(1); });
@@ -89,7 +92,27 @@ class Storm {
     }
   }
 
-  SimClient& client() { return *world_.clients()[random_.below(world_.clients().size())]; }
+  // Alone with its replica it waits, or it goes elsewhere while what it sent is still on its way.
+  void cut_client() {
+    using Direction = ReplicaWorld::Direction;
+    SimSession& one = client();
+    const Sid replica{std::max(one.replica(), 1U)};
+    const std::uint64_t kind = random_.below(4);
+    const std::int64_t ms = random_.chance(0.7) ? random_.between(50, 3000) : random_.between(3000, 9000);
+    for (const Direction direction : {Direction::kToReplica, Direction::kToClient}) {
+      if (kind == (direction == Direction::kToReplica ? 2U : 3U)) continue;
+      world_.cut_client(one.number(), replica, direction, true);
+      world_.scheduler().after(ms * kMs, [this, number = one.number(), replica, direction] {
+        world_.cut_client(number, replica, direction, false);
+      });
+    }
+    if (!random_.chance(0.6)) return;
+    world_.scheduler().after(random_.between(1, 400) * kMs, [&one, replica] {
+      if (one.replica() == replica.value) one.leave_connection();
+    });
+  }
+
+  SimSession& client() { return *world_.clients()[random_.below(world_.clients().size())]; }
 
   ReplicaWorld& world_;
   Random random_;
@@ -105,6 +128,7 @@ ReplicaOptions draw(std::uint64_t seed, bool trace) {
   options.voters = random.chance(0.7) ? 3 : random.chance(0.9) ? 5 : 1;
   options.observers = random.chance(0.3) ? 1 : 0;
   options.clients = static_cast<int>(random.between(2, 5));
+  options.mounts = static_cast<int>(random.between(0, 2));
   options.log_keep = random.chance(0.5) ? 5 + random.below(60) : 100'000;
   options.disk_us = random.between(100, 4000);
   return options;

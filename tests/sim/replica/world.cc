@@ -16,43 +16,8 @@ namespace coord::sim {
 namespace {
 constexpr std::int64_t kMs = 1000;
 constexpr std::int64_t kStorePoll = 500;
+constexpr std::int64_t kConnectTimeoutUs = 1'000'000;
 }  // namespace
-
-// --- the executor
-
-void SimExecutor::later(std::int64_t delay_us, std::function<void()> work) {
-  scheduler_.after(delay_us, [this, work = std::move(work)]() mutable { enter(std::move(work)); });
-}
-
-void SimExecutor::enter(std::function<void()> work) {
-  if (!alive_) return;
-  if (paused_) {
-    inbox_.push_back(std::move(work));
-  } else {
-    work();
-  }
-}
-
-void SimExecutor::every(std::chrono::milliseconds period, std::function<void()> work) {
-  later(period.count() * 1000, [this, period, work = std::move(work)] {
-    work();
-    every(period, work);
-  });
-}
-
-void SimExecutor::kill() {
-  alive_ = false;
-  inbox_.clear();
-}
-
-void SimExecutor::resume() {
-  paused_ = false;
-  while (!inbox_.empty() && alive_ && !paused_) {
-    auto work = std::move(inbox_.front());
-    inbox_.pop_front();
-    work();
-  }
-}
 
 // --- the links
 
@@ -70,6 +35,12 @@ class ReplicaWorld::SimLinks final : public peers::Links {
   void close(zab::LinkId link, const std::string&) override { world_.network_.close(self_, link); }
   std::size_t queued_bytes(zab::LinkId) const override { return 0; }
   void set_cluster_id(const std::string&) override {}
+  void set_members(Zxid, std::map<Sid, peers::PeerAddress> members) override {
+    std::set<Sid> voters, observers;
+    for (const auto& [sid, address] : members) (address.observer ? observers : voters).insert(sid);
+    world_.network_.set_members(self_, voters, observers);
+  }
+  void set_feature_level(int) override {}
   peers::LinksUser* user() { return user_; }
 
  private:
@@ -78,100 +49,32 @@ class ReplicaWorld::SimLinks final : public peers::Links {
   peers::LinksUser* user_ = nullptr;
 };
 
-// --- client connections
-
-SimStream::SimStream(ReplicaWorld& world, std::uint64_t number, std::uint32_t client,
-                     std::shared_ptr<SimExecutor> executor)
-    : world_(world), number_(number), client_(client), executor_(std::move(executor)) {
-  remote_.address = "10.0.0." + std::to_string(client);
-}
-
-void SimStream::request_flush() {
-  executor_->post([self = shared_from_this()] { self->flush(); });
-}
-
-void SimStream::resume_reading() {
-  executor_->post([self = shared_from_this()] {
-    self->paused_ = false;
-    self->deliver();
-  });
-}
-
-void SimStream::request_close(bool rest) {
-  executor_->post([self = shared_from_this(), rest] {
-    if (rest) self->flush();
-    self->end();
-  });
-}
-
-void SimStream::from_client(std::string bytes) {
-  in_ready_ = std::max(in_ready_, world_.scheduler_.now_us() + world_.random_.heavy(150));
-  world_.scheduler_.at(in_ready_, [self = shared_from_this(), bytes = std::move(bytes)] {
-    self->executor_->enter([self, bytes] {
-      self->in_ += bytes;
-      self->deliver();
-    });
-  });
-}
-
-void SimStream::deliver() {
-  if (paused_ || ended_ || in_.empty()) return;
-  if (!user_->on_bytes(in_)) paused_ = true;
-}
-
-void SimStream::flush() {
-  if (ended_) return;
-  std::string out;
-  user_->take_output(out);
-  if (out.empty() || client_left_) return;
-  out_ready_ = std::max(out_ready_, world_.scheduler_.now_us() + world_.random_.heavy(150));
-  world_.scheduler_.at(out_ready_, [self = shared_from_this(), out = std::move(out)] {
-    if (!self->client_left_) self->world_.client(self->client_).received(self->number_, out);
-  });
-}
-
-void SimStream::tell_client_of_the_end() {
-  out_ready_ = std::max(out_ready_, world_.scheduler_.now_us() + world_.random_.heavy(150));
-  world_.scheduler_.at(out_ready_, [self = shared_from_this()] {
-    self->world_.streams_.erase(self->number_);
-    if (!std::exchange(self->client_left_, true)) self->world_.client(self->client_).closed(self->number_);
-  });
-}
-
-void SimStream::end() {
-  if (std::exchange(ended_, true)) return;
-  const auto user = std::move(user_);
-  user->on_closed();
-  tell_client_of_the_end();
-}
-
-void SimStream::hang_up() {
-  client_left_ = true;
-  in_ready_ = std::max(in_ready_, world_.scheduler_.now_us() + world_.random_.heavy(150));
-  world_.scheduler_.at(in_ready_, [self = shared_from_this()] {
-    self->executor_->enter([self] { self->end(); });
-  });
-}
-
-void SimStream::cut() {
-  if (std::exchange(ended_, true)) return;
-  user_.reset();
-  tell_client_of_the_end();
-}
-
 // --- the world
 
 ReplicaWorld::ReplicaWorld(ReplicaOptions options)
-    : options_(options), random_(options.seed), network_(scheduler_, random_, *this, Mutant::kNone) {
+    : options_(options),
+      random_(options.seed),
+      network_(scheduler_, random_, *this, Mutant::kNone),
+      book_([this](int number, const std::string& what) { violate(number, Sid{0}, what); }) {
   log::set_level(options_.trace ? log::Level::kDebug : log::Level::kOff);
   for (int n = 1; n <= options_.voters + options_.observers; ++n) {
-    network_.add(Sid{static_cast<std::uint32_t>(n)}, n <= options_.voters);
     disks_[Sid{static_cast<std::uint32_t>(n)}] = std::make_shared<store::MemoryDisk>();
   }
-  for (int n = 1; n <= options_.clients; ++n) {
-    clients_.push_back(std::make_unique<SimClient>(static_cast<std::uint32_t>(n), options_.voters + options_.observers,
-                                                   options_.timeout_ms, scheduler_, random_, *this, history_));
-    clients_.back()->on_wrong = [this](const std::string& what) { violate(18, Sid{0}, "a client got " + what); };
+  const int replicas = options_.voters + options_.observers;
+  for (int n = 1; n <= options_.clients + options_.mounts; ++n) {
+    const auto number = static_cast<std::uint32_t>(n);
+    if (n <= options_.clients) {
+      clients_.push_back(std::make_unique<SimClient>(number, replicas, options_.timeout_ms, scheduler_, random_, *this,
+                                                     history_));
+    } else {
+      auto mount = std::make_unique<SimMount>(number, replicas, options_.timeout_ms, scheduler_, random_, *this,
+                                              history_);
+      mounts_.push_back(mount.get());
+      clients_.push_back(std::move(mount));
+    }
+    clients_.back()->on_wrong = [this, n](int invariant, const std::string& what) {
+      violate(invariant, Sid{0}, "client " + std::to_string(n) + ": " + what);
+    };
   }
 }
 
@@ -204,16 +107,23 @@ void ReplicaWorld::boot(Sid sid) {
   runtime::Config config;
   config.data_dir = "/nowhere";
   config.server_id = sid.value;
+  std::set<Sid> voters, observers;
   for (const Sid other : all()) {
+    const bool observer = static_cast<int>(other.value) > options_.voters;
+    (observer ? observers : voters).insert(other);
     config.members.push_back(
-        runtime::Member{other, "", 0, static_cast<int>(other.value) > options_.voters});
+        runtime::Member{other, "10.0.1." + std::to_string(other.value), 2888, observer, 3888, {}});
   }
+  network_.forget_addresses(sid);
+  network_.set_members(sid, voters, observers);
   runtime::Environment environment;
   environment.fresh_cluster_id = std::string(32, static_cast<char>('0' + sid.value));
   environment.fresh_secret = std::string(32, static_cast<char>('0' + sid.value));
   environment.seed = random_.next();
   environment.incarnation = p.incarnation;
-  p.core = std::make_unique<runtime::Core>(config, *p.executor, std::move(store), *p.links, std::move(environment));
+  p.core = std::make_unique<runtime::Core>(config, *p.executor,
+                                           std::make_unique<NotingStore>(std::move(store), book_), *p.links,
+                                           std::move(environment));
   note("boot", sid.value, p.incarnation, 0);
   const auto loaded = p.core->load();
   if (!loaded) violate(13, sid, "does not start: " + loaded.error().message);
@@ -302,8 +212,37 @@ bool ReplicaWorld::run_until(const std::function<bool()>& true_now, std::int64_t
   }
 }
 
+void ReplicaWorld::cut_client(std::uint32_t number, Sid replica, Direction direction, bool cut) {
+  note("cut", number * 2 + (cut ? 1 : 0), replica.value, static_cast<std::uint64_t>(direction));
+  if (cut) {
+    cuts_.insert({number, replica, direction});
+    return;
+  }
+  if (cuts_.erase({number, replica, direction}) == 0) return;
+  std::erase_if(all_streams_, [](const auto& weak) { return weak.expired(); });
+  for (const auto& weak : std::vector(all_streams_)) {
+    if (const auto stream = weak.lock()) stream->reachable();
+  }
+}
+
+// What they have asked for is answered, then they read all of it back.
+void ReplicaWorld::settle_mounts() {
+  for (SimMount* mount : mounts_) mount->settle();
+  const auto all = [this](bool (SimMount::*is)() const) {
+    return std::all_of(mounts_.begin(), mounts_.end(), [is](const SimMount* mount) { return (mount->*is)(); });
+  };
+  if (!run_until([&] { return all(&SimMount::settled); }, 30'000)) {
+    violate(24, leader(), "mounts get no answers in the calm");
+  }
+  for (SimMount* mount : mounts_) mount->inspect();
+  if (!run_until([&] { return all(&SimMount::inspected); }, 30'000)) {
+    violate(24, leader(), "mounts cannot read in the calm");
+  }
+}
+
 void ReplicaWorld::calm() {
   note("calm", 0, 0, 0);
+  for (const auto& [number, replica, direction] : std::set(cuts_)) cut_client(number, replica, direction, false);
   network_.heal();
   network_.slow(1);
   network_.set_half_open(false);
@@ -321,6 +260,7 @@ void ReplicaWorld::calm() {
     });
   };
   if (!run_until(answered, 30'000)) violate(24, leader(), "clients get no answers in the calm");
+  settle_mounts();
   for (const auto& one : clients_) one->stop();
   const auto equal = [this] {
     const tree::StateMachine& first = processes_.begin()->second->core->tree();
@@ -338,6 +278,9 @@ void ReplicaWorld::calm() {
 }
 
 void ReplicaWorld::judge() {
+  const Zxid last = processes_.begin()->second->core->tree().last_applied();
+  once_ = judge_exactly_once(book_.history(last), {mounts_.begin(), mounts_.end()});
+  if (!once_.violation.empty()) violate(20, Sid{0}, once_.violation);
   history::Options options;
   options.touch_lag_ns = 1'500'000'000;
   options.expiry_slack_ns = 200'000'000;
@@ -394,23 +337,36 @@ void ReplicaWorld::note(const char* what, std::uint64_t a, std::uint64_t b, std:
   }
 }
 
+void ReplicaWorld::gave(std::uint32_t number, std::uint64_t connection, const std::string& bytes) {
+  std::uint64_t sum = 0;
+  for (const char byte : bytes) sum = mix(sum, static_cast<unsigned char>(byte));
+  note("gave", number, connection, sum);
+}
+
 // --- ClientNet
 
 std::uint64_t ReplicaWorld::open(std::uint32_t number, std::uint32_t replica) {
-  const auto at = processes_.find(Sid{replica});
+  const Sid sid{replica};
+  const auto at = processes_.find(sid);
   if (at == processes_.end()) return 0;
   const std::uint64_t connection = next_connection_++;
-  scheduler_.after(random_.heavy(200), [this, number, replica, connection, incarnation = at->second->incarnation] {
-    const auto still = processes_.find(Sid{replica});
+  scheduler_.after(random_.heavy(200), [this, number, sid, connection, incarnation = at->second->incarnation] {
+    if (client_cut(number, sid, Direction::kToReplica) || client_cut(number, sid, Direction::kToClient)) {
+      scheduler_.after(kConnectTimeoutUs, [this, number, connection] { client(number).closed(connection); });
+      return;
+    }
+    const auto still = processes_.find(sid);
     if (still == processes_.end() || still->second->incarnation != incarnation)
       return client(number).closed(connection);
     Process& p = *still->second;
-    auto stream = std::make_shared<SimStream>(*this, connection, number, p.executor);
+    auto stream =
+        std::make_shared<SimStream>(*this, connection, number, sid, client(number).is_mount(), p.executor);
     streams_[connection] = stream;
+    all_streams_.push_back(stream);
     p.streams.push_back(stream);
-    p.executor->enter([this, replica, stream, connection] {
-      auto conn = std::make_shared<runtime::ClientConn>(*processes_.at(Sid{replica})->core, stream, ConnId(connection));
-      processes_.at(Sid{replica})->core->opened(conn);
+    p.executor->enter([this, sid, stream, connection] {
+      auto conn = std::make_shared<runtime::ClientConn>(*processes_.at(sid)->core, stream, ConnId(connection));
+      processes_.at(sid)->core->opened(conn);
       stream->start(conn);
     });
     client(number).connected(connection);

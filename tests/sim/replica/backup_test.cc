@@ -1,0 +1,39 @@
+// A replica that comes back with an older copy of its own data. zab.md section 5.6: that is amnesia, and nothing in the
+// design tells such a copy from the replica's own data. What it has forgotten is in a quorum still as long as the others
+// are there; with them it must be brought up to date, also when it is asked to lead.
+#include <gtest/gtest.h>
+
+#include "tests/sim/replica/scenario.h"
+
+namespace coord::sim {
+namespace {
+
+void come_back_old(std::uint64_t seed, std::uint64_t log_keep, bool was_leader) {
+  ReplicaOptions options = scripted_replicas(seed);
+  options.log_keep = log_keep;
+  ReplicaWorld world(options);
+  begin(world);
+  const Sid victim = was_leader ? world.leader() : Sid{world.leader().value % 3 + 1};
+  ASSERT_NE(victim, Sid{});
+  const store::MemoryDisk copy = world.copy_disk(victim);
+  world.run_for(2000);
+  world.crash(victim, true);
+  world.put_disk(victim, copy);
+  // The others know all that was acknowledged, and have a leader among them before it is there again.
+  ASSERT_TRUE(world.run_until([&] { return world.leader() != Sid{} && world.leader() != victim; }, 20'000));
+  world.boot(victim);
+  ASSERT_TRUE(world.run_until([&] { return world.serves(victim); }, 20'000));
+  world.run_for(1000);
+  // It has everything again: it may be one of two.
+  world.crash(world.leader(), true);
+  ASSERT_TRUE(world.run_until([&] { return world.leader() != Sid{}; }, 20'000));
+  world.run_for(500);
+  expect_calm(world);
+}
+
+TEST(Old_backup, A_follower_catches_up_by_entries) { come_back_old(1, 100'000, false); }
+TEST(Old_backup, A_follower_catches_up_by_a_snapshot) { come_back_old(2, 10, false); }
+TEST(Old_backup, A_former_leader_catches_up) { come_back_old(3, 100'000, true); }
+
+}  // namespace
+}  // namespace coord::sim
