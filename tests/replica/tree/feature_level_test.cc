@@ -80,6 +80,7 @@ TEST(FeatureLevel, AListedMemberThatIsAwayIsMissed) {
   w.disconnect(3);
   for (auto& [sid, known] : w.electorate.feature_levels) known = 9;
   EXPECT_EQ(w.level(3), Err::kNewConfigNoQuorum);
+  EXPECT_EQ(w.level(2), Err::kOk) << "what is so already needs nobody";
   w.connect(3, 2);
   EXPECT_EQ(w.level(3), Err::kBadArguments);
   w.connect(3, 9);

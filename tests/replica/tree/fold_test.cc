@@ -436,6 +436,7 @@ TEST_F(EnsembleFoldTest, each_part_is_in_the_digest) {
   }
   EXPECT_EQ(digests.size(), all.size());
   EXPECT_TRUE(digests.contains(StateMachine(Limits()).digest())) << "of a tree without all this";
+  EXPECT_EQ(StateMachine(Limits()).digest(), 6355211390989990455ULL) << "what the first release computes";
 }
 
 // What the first release wrote, byte for byte.

@@ -227,6 +227,7 @@ TEST(Reconfig, WildcardAndLoopbackSayNothing) {
   EXPECT_EQ(w.add("server.7=[::1]:1:2:observer;[::1]:9"), Err::kOk);
   EXPECT_EQ(w.add("server.8=[2001:db8::8]:1:2:observer;[2001:db8::8]:9"), Err::kOk);
   EXPECT_EQ(w.add("server.9=[2001:db8::8]:3:4:observer;[2001:db8::8]:9"), Err::kBadArguments);
+  EXPECT_EQ(w.add("server.9=h9:3:4:observer;[2001:db8::8]:2"), Err::kBadArguments);
 }
 
 TEST(Reconfig, NothingToDoIsSuccess) {
@@ -238,7 +239,7 @@ TEST(Reconfig, NothingToDoIsSuccess) {
   const std::uint64_t digest = w.machine.digest();
   const std::string three = said(3);
   for (const auto& [joining, leaving] : {std::pair<Data, Data>{three, std::nullopt},
-                                         {std::nullopt, "99,300,-4,0"},
+                                         {std::nullopt, "99,300,-4,0,4294967297"},
                                          {three, "3"},
                                          {std::nullopt, std::nullopt},
                                          {"", ""}}) {
@@ -278,6 +279,55 @@ TEST(Reconfig, OneAtATime) {
   w.machine.forget_prepared();
   EXPECT_EQ(w.leave("3"), Err::kOk) << "neither after what was prepared was lost";
   EXPECT_EQ(w.members(), "1v 2v ");
+}
+
+// What is prepared and what is applied overlap: the one counts until it is the other.
+TEST(Reconfig, WhatIsOutstandingCountsUntilItIsApplied) {
+  Leader w;
+  w.machine.set_electorate(w.electorate);
+  const auto apply_first = [&w] {
+    const auto [zxid, payload] = w.outstanding.front();
+    w.outstanding.pop_front();
+    EXPECT_EQ(w.machine.apply(zxid, payload, true, w.sink).err, Err::kOk);
+  };
+  const auto prepare = [&w](Op op, std::string body) {
+    Request r;
+    r.op = op;
+    r.body = std::move(body);
+    w.prepare(r);
+  };
+  prepare(Op::kFeatureLevel, level_body(2));
+  prepare(Op::kReconfig, Leader::first());
+  apply_first();
+  prepare(Op::kReconfig, Leader::first());
+  apply_first();
+  EXPECT_EQ(w.settle().back().err, Err::kNodeExists);
+  ASSERT_EQ(w.internal(Op::kEnrol, Leader::enrolment()), Err::kOk);
+  // The reconfig is applied, an enrolment behind it is not: that of 4 must not be forgotten meanwhile.
+  w.connect(4);
+  w.machine.set_electorate(w.electorate);
+  w.prepare(w.request(Op::kReconfig, reconfig_body(said(4), std::nullopt)));
+  prepare(Op::kEnrol, directories_body({{Sid(2), directory_of(2)}}));
+  apply_first();
+  w.disconnect(2);
+  w.disconnect(3);
+  w.machine.set_electorate(w.electorate);
+  w.prepare(w.request(Op::kReconfig, reconfig_body(std::nullopt, "2")));
+  for (const Applied& reply : w.settle()) EXPECT_EQ(reply.err, Err::kOk);
+  EXPECT_EQ(w.members(), "1v 3v 4v ");
+}
+
+TEST(Reconfig, WhatAnotherLeaderDidCounts) {
+  Leader w;
+  w.begin();
+  Txn txn;
+  txn.op = Op::kReconfig;
+  txn.changes.emplace_back(ReconfigTxn{{w.machine.members()[0], w.machine.members()[1]}, {}});
+  std::string payload;
+  encode(txn, payload);
+  w.zxid = Zxid(w.zxid.value + 1);
+  w.machine.apply(w.zxid, payload, false, w.sink);
+  EXPECT_EQ(w.leave("2"), Err::kBadArguments) << "two voters are left";
 }
 
 // --- the new majority, and whose directory counts
