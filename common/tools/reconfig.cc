@@ -82,8 +82,8 @@ std::string why_unimplemented(Context& context) {
   const std::int32_t level = level_of(context.blocking());
   if (level > 0 && level < kLevelOfReconfig) {
     return fmt::format("the ensemble is at feature level {}, and members can be changed from level {} on: when all "
-                       "servers run a version that knows it, `coordctl feature-level {}` (a server that is alone has no "
-                       "members to change)",
+                       "servers run a version that knows it, `coordctl feature-level {}` (a server that is alone has "
+                       "no members to change)",
                        level, kLevelOfReconfig, kLevelOfReconfig);
   }
   return "the server is alone, or of a version that cannot change members: an ensemble is started with at least two "

@@ -9,8 +9,8 @@ namespace {
 TEST(MemberSpec, WhatIsWrongIsNamed) {
   for (const char* bad :
        {"", "4", "4=", "4=d", "4=:2888", "4=d:0", "4=d:65536", "4=d:x", "4=d:1:2:leader", "4=d:1:2:3",
-        "4=d:1:observer:2", "0=d:1", "255=d:1", "x=d:1", "server.=d:1", "server.4", "server4=d:1", "4=d:1;", "4=d:1;0", "4=d:1;:2181",
-        "4=d:1;a:b", "4=d:1;2181;2281", "4=d:participant"}) {
+        "4=d:1:observer:2", "0=d:1", "255=d:1", "x=d:1", "server.=d:1", "server.4", "server4=d:1", "4=d:1;", "4=d:1;0",
+        "4=d:1;:2181", "4=d:1;a:b", "4=d:1;2181;2281", "4=d:participant"}) {
     const auto parsed = parse_spec(bad);
     ASSERT_FALSE(parsed) << bad;
     EXPECT_GT(parsed.error().message.size(), 20u) << bad;
