@@ -67,7 +67,7 @@ enum class Op : std::int32_t {
   kForget = 1031,
   kResume = 1032,
   kEnrol = 1090,  // internal: made by a leader, never taken from a client
-  kFeatureLevel = 1091,  // i32 level, answered by i32: the level then; 0 asks. By root on the replica's socket, or super
+  kFeatureLevel = 1091,  // i32 level (0 asks), answered by i32: the level then. By root on the socket, or super
 };
 
 namespace xid {

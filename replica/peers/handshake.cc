@@ -105,6 +105,8 @@ void encode(const Hello& hello, std::string& out) {
   w.i64(hello.members_version.wire());
   w.i32(hello.feature_level);
   w.i32(hello.feature_level_known);
+  w.buffer(std::string_view(hello.host));
+  w.i32(hello.port);
 }
 
 std::optional<Hello> decode_hello(std::string_view bytes) {
@@ -133,6 +135,10 @@ std::optional<Hello> decode_hello(std::string_view bytes) {
   hello.members_version = Zxid(static_cast<std::uint64_t>(r.i64()));
   hello.feature_level = r.i32();
   hello.feature_level_known = r.i32();
+  hello.host = r.string();
+  const std::int32_t port = r.i32();
+  if (hello.host.size() > kHostBytesMax || port < 0 || port > 0xffff) return std::nullopt;
+  hello.port = static_cast<std::uint16_t>(port);
   if (r.failed() || r.remaining() != 0 || hello.nonce.size() != kNonceBytes) return std::nullopt;
   for (const int level : {hello.feature_level, hello.feature_level_known}) {
     if (level < 1 || level > kLevelMost) return std::nullopt;
@@ -231,6 +237,8 @@ Handshake::Handshake(const Identity& self, const PeerTable& table, zab::Channel 
   own_.members_version = self.members_version;
   own_.feature_level = self.feature_level;
   own_.feature_level_known = self.feature_level_known;
+  own_.host = self.host;
+  own_.port = self.port;
 }
 
 void Handshake::start(FrameWriter& writer, std::string& out) {

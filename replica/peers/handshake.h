@@ -34,6 +34,7 @@ inline constexpr std::size_t kHelloBytesMax = 4096;  // of any payload before th
 inline constexpr std::size_t kNonceBytes = 32;
 inline constexpr std::size_t kRefusalTextMax = 600;
 inline constexpr std::size_t kRetiredMax = 16;       // incarnations remembered per server
+inline constexpr std::size_t kHostBytesMax = 255;
 inline constexpr std::int64_t kClockApartMs = 3'600'000;
 inline constexpr int kLevelMost = 1'000;             // what may be believed of a feature level, not what is known here
 inline constexpr std::uint32_t kSidMost = 254;
@@ -52,6 +53,9 @@ struct Hello {
   Zxid members_version{};       // of the transaction that made them the members; 0: as the file says
   int feature_level = 1;        // the ensemble's, as far as the sender knows
   int feature_level_known = 1;  // the highest that the sender's program knows, or may use
+  // Where the sender is reached by the list that it was in last: for one whose list does not have it yet. Empty: in none.
+  std::string host{};
+  std::uint16_t port = 0;
 };
 
 void encode(const Hello& hello, std::string& out);
@@ -68,6 +72,8 @@ struct Identity {
   bool tls = false;             // frames need no MAC
   Zxid members_version{};
   int feature_level = 1, feature_level_known = 1;  // 1..kLevelMost
+  std::string host{};  // as in Hello
+  std::uint16_t port = 0;
 };
 
 enum class Refusal : std::uint8_t {

@@ -238,6 +238,7 @@ void Impl::came_up(const ConnectionPtr& connection) {
   links_[connection->link] = connection;
   by_peer_[key] = connection->link;
   table_.up(peer);
+  learn_address(peer);
   if (dialed && learner) learner_dial_.reset();
   if (replaced != zab::LinkId()) {
     user_->link_down(replaced, "replaced by a newer connection");

@@ -19,7 +19,7 @@
 // still under way, and if both dials had come up already, the one of the larger id stays.
 //
 // Threading: everything on the loop's thread, the destructor included, or with the loop not running. Nothing is called
-// back after stop().
+// back after stop(). A server that is in no list yet is reached where it says itself, in its handshake.
 #pragma once
 
 #include <chrono>

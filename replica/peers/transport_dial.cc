@@ -13,13 +13,27 @@ using Impl = Transport::Impl;
 
 void Impl::learn_addresses() {
   for (const auto& [sid, address] : options_.members) {
-    if (sid == options_.self) continue;
+    if (sid == options_.self) {
+      identity_.host = address.host;
+      identity_.port = address.port;
+      continue;
+    }
+    listed_.insert(sid);
     const auto [at, fresh] = addresses_.try_emplace(sid, address);
     if (fresh || (at->second.host == address.host && at->second.port == address.port)) continue;
     at->second = address;
     known_.erase(sid);
     if (const auto election = elections_.find(sid); election != elections_.end()) stop_dialing(election->second);
   }
+}
+
+// Of a server that no list had yet, as it says itself: the leader may be one.
+void Impl::learn_address(const Hello& peer) {
+  if (peer.host.empty() || peer.port == 0 || listed_.contains(peer.sid)) return;
+  PeerAddress& address = addresses_[peer.sid];
+  if (address.host == peer.host && address.port == peer.port) return;
+  address = PeerAddress{peer.host, peer.port, false};
+  known_.erase(peer.sid);
 }
 
 bool Impl::dials(Sid sid) const {
@@ -111,7 +125,8 @@ void Impl::dial_learner(std::uint64_t number, Sid leader) {
     const std::string why = leader == options_.self
                                 ? "a server does not follow itself"
                                 : "no address of server " + std::to_string(leader.value) +
-                                      " is known here: it is in no list of members that this server has had";
+                                      " is known here: it is in no list of members that this server has had, and has not "
+                                      "said it";
     return later([number, leader, why](Impl& self) { self.user_->dial_failed(number, leader, why); });
   }
   learner_dial_ = LearnerDial{number, leader, nullptr, nullptr};

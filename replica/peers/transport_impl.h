@@ -9,6 +9,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <optional>
 #include <random>
 #include <string>
@@ -87,6 +88,7 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
   void redial_later(Sid sid);
   void stop_dialing(Election& election);
   void learn_addresses();
+  void learn_address(const Hello& peer);
   void warn_of_trust();
   std::shared_ptr<Dial> make_dial(Sid sid, Dial::Done done);
   ConnectionPtr make_connection(boost::asio::ip::tcp::socket socket, zab::Channel channel, Sid wanted);
@@ -125,7 +127,8 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
   std::vector<ConnectionPtr> unflushed_;
   std::map<Sid, Election> elections_;
   std::optional<LearnerDial> learner_dial_;
-  std::map<Sid, PeerAddress> addresses_;  // of all members there have been since the start
+  std::map<Sid, PeerAddress> addresses_;  // of all members there have been since the start, and who said theirs
+  std::set<Sid> listed_;                  // has been in a list
   std::map<Sid, std::shared_ptr<Endpoints>> known_;
   std::map<Sid, int> wordless_;
   std::map<Sid, std::string> clocks_;  // warnings about connected servers

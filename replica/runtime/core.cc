@@ -9,6 +9,7 @@
 #include "common/base/check.h"
 #include "common/base/log.h"
 #include "replica/runtime/membership.h"
+#include "replica/tree/txn.h"
 
 namespace coord::runtime {
 namespace {
@@ -151,7 +152,10 @@ Result<bool, Fault> Core::load() {
   if (auto loaded = load_tree(*tree_, meta.tree_durable); !loaded) return loaded;
   NobodyListens nobody;
   // What is known to be committed is applied now; the rest of the log when the new epoch's quorum has settled it.
+  std::int32_t level = 0;
   auto read = store_->read_log(meta.tree_durable, [&](store::LogEntry entry) {
+    if (const auto change = tree::feature_level_of(*entry.payload)) level = std::max(level, change->level);
+    if (level > config_.feature_level_max) return;  // see below
     if (entry.zxid <= meta.commit_hint) {
       tree_->apply(entry.zxid, *entry.payload, false, nobody);
     } else {
@@ -159,6 +163,12 @@ Result<bool, Fault> Core::load() {
     }
   });
   if (!read) return read;
+  if (level > config_.feature_level_max) {
+    return fail(
+        Fault{fmt::format("{}: the log is at feature level {}, and this replica knows {}: start a newer version "
+                          "(or one that coord.featureLevelMax does not hold back)",
+                          config_.data_dir, level, config_.feature_level_max)});
+  }
   outstanding_count_ = outstanding_.size();
   zab::DurableState durable;
   durable.accepted_epoch = meta.epochs.accepted;
@@ -308,7 +318,7 @@ void Core::carry_out(const zab::Action& action) {
           [this](const zab::LearnerChanged& a) { learner_changed(a); },
           [this](const zab::LeadershipConfirmed& a) { leadership_confirmed(a); },
           [this](const zab::Enrol& a) { enrol(a); },
-          [this](const zab::Alarm& a) { alarm(a.text); },
+          [this](const zab::Alarm& a) { a.over ? alarm_over(a.text) : alarm(a.text); },
       },
       action);
 }

@@ -232,6 +232,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   void learner_changed(const zab::LearnerChanged& change);
   void enrol(const zab::Enrol& enrol);
   void alarm(const std::string& text);
+  void alarm_over(const std::string& text);
   void refresh_status();
   std::string isolation();  // what to say when nobody is connected; empty: somebody is, or was just now
 
@@ -334,6 +335,8 @@ class Core final : private tree::Sink, private peers::LinksUser {
   std::deque<zab::PassedUp> early_;  // came before this server served
   std::optional<zab::Enrol> enrol_early_;
   bool level_proposed_ = false, first_list_proposed_ = false;
+  Zxid announced_version_;  // of the members, to the links
+  std::map<Sid, std::string> dial_failures_;  // the last one of each leader, said once
   std::int64_t serving_ms_ = 0;  // since then
   std::set<Sid> differing_;
 

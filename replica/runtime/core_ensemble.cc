@@ -22,6 +22,7 @@ constexpr std::int64_t kIsolatedMs = 5000;
 
 void Core::link_up(zab::LinkId link, zab::Channel channel, Sid peer, bool dialed) {
   known_links_[link] = KnownLink{channel, peer};
+  if (channel == zab::Channel::kLearner) dial_failures_.erase(peer);
   step(zab::LinkUp{link, channel, peer, dialed});
   turn_done();
 }
@@ -37,7 +38,9 @@ void Core::link_down(zab::LinkId link, const std::string& why) {
 }
 
 void Core::dial_failed(std::uint64_t number, Sid peer, const std::string& why) {
-  log::debug("peers", "no learner link to {}: {}", peer.value, why);
+  if (std::exchange(dial_failures_[peer], why) != why) {
+    log::info("peers", "no learner link to {}: {}", peer.value, why);
+  }
   step(zab::DialFailed{number});
   turn_done();
 }
@@ -233,6 +236,11 @@ void Core::alarm(const std::string& text) {
   log::error("zab", "{}", text);
   alarms_.push_back(text);
   if (alarms_.size() > kAlarmsKept) alarms_.pop_front();
+  last_status_ms_ = 0;
+}
+
+void Core::alarm_over(const std::string& text) {
+  if (std::erase(alarms_, text) != 0) log::info("zab", "over: {}", text);
   last_status_ms_ = 0;
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 using wire::Op;
 
-// What a learner knows it says with its first table, at once when it serves. One that does not is not waited for longer.
+// What a learner knows it says with its first table, at once when it serves. Who does not is not waited for longer.
 constexpr std::int64_t kLevelsWaitMs = 1000;
 
 }  // namespace
@@ -27,10 +27,11 @@ Result<bool, Fault> Core::check_members() {
   const std::string text = difference(config_.members, members);
   if (!text.empty()) {
     // The status shows a note for as long as it is so.
-    log::warn("core",
-              "the server lines of the file are not the members of the ensemble, which hold: {}; make them the lines of "
-              "/zookeeper/config, or change the members with coordctl reconfig",
-              text);
+    log::warn(
+        "core",
+        "the server lines of the file are not the members of the ensemble, which hold: {}; make them the lines of "
+        "/zookeeper/config, or change the members with coordctl reconfig",
+        text);
   }
   return true;
 }
@@ -45,7 +46,10 @@ std::string Core::lines_of_tree() const {
 void Core::announce_members() {
   if (tree_->members_version() != Zxid{}) {
     links_.set_members(tree_->members_version(), addresses(tree_->members()));
-    log::info("core", "members version={} list=\"{}\"", to_string(tree_->members_version()), lines_of_tree());
+    if (announced_version_ != tree_->members_version()) {
+      log::info("core", "members version={} list=\"{}\"", to_string(tree_->members_version()), lines_of_tree());
+    }
+    announced_version_ = tree_->members_version();
   }
   links_.set_feature_level(tree_->feature_level());
   last_status_ms_ = 0;
@@ -69,6 +73,10 @@ void Core::prepare_electorate() {
   }
   for (const auto& [sid, learner] : learners_) {
     if (learner.feature_level != 0) electorate.feature_levels[sid] = learner.feature_level;
+  }
+  // Without a replicated list those of the file are the members; who has not said what it knows knows nothing.
+  for (const Member& member : config_.members) {
+    if (tree_->members().empty()) electorate.feature_levels.try_emplace(member.sid, 0);
   }
   tree_->set_electorate(std::move(electorate));
 }

@@ -335,8 +335,8 @@ void Core::send_table(std::int64_t now, bool timely) {
         forward::Touch{session, attached.generation, std::max<std::int64_t>(0, now - heard), true});
   }
   table.feature_level = config_.feature_level_max;
-  const bool news =
-      answers || !level_told_ || !table.touches.empty() || !table.digests.empty() || table.refuse_writes != table_refused_;
+  const bool news = answers || !level_told_ || !table.touches.empty() || !table.digests.empty() ||
+                    table.refuse_writes != table_refused_;
   if (!news) return;
   table_refused_ = table.refuse_writes;
   level_told_ = true;

@@ -53,7 +53,8 @@ std::string difference(const std::vector<Member>& file, const std::vector<tree::
       continue;
     }
     if (at->second->observer != member.observer) add(member.sid, "has another role there");
-    if (at->second->host != member.host || at->second->port != member.port) add(member.sid, "has another address there");
+    if (at->second->host != member.host || at->second->port != member.port)
+      add(member.sid, "has another address there");
     left.erase(at);
   }
   for (const auto& [sid, member] : left) add(sid, "is only in the file");

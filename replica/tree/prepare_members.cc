@@ -221,13 +221,19 @@ std::map<Sid, std::string> Step::joining_directories(const std::vector<Member>& 
 }
 
 // Would the new voters that are here and synchronized be enough to commit, counted as they will be from this change on?
+// And is one that begins to vote among them? With a voter that is not there the ensemble would bear less than before.
 bool Step::synced_majority(const ReconfigTxn& change) const {
   std::map<Sid, std::string> enrolled = overlay_.enrolled();
   enrol_members(change, enrolled);
   std::size_t counted = 0;
   for (const Member& member : change.members) {
     const auto here = electorate_.synced.find(member.sid);
-    if (member.observer || here == electorate_.synced.end()) continue;
+    if (member.observer) continue;
+    if (here == electorate_.synced.end()) {
+      const Member* was = find(overlay_.members(), member.sid);
+      if (was == nullptr || was->observer) return false;
+      continue;
+    }
     const auto known = enrolled.find(member.sid);
     if (enrolled.empty() || (known != enrolled.end() && known->second == here->second)) ++counted;
   }
@@ -250,7 +256,8 @@ Err Step::feature_level() {
     return Err::kOk;
   }
   if (level < present || level > limits_.feature_level_known) return Err::kBadArguments;
-  if (const Err err = level_known_to_all(level); err != Err::kOk) return err;
+  // A leader that sets the first level of an ensemble has asked those that are there; who comes later must know it.
+  if (const Err err = is_internal() ? Err::kOk : level_known_to_all(level); err != Err::kOk) return err;
   overlay_.set_feature_level(level);
   txn_.changes.emplace_back(FeatureLevelTxn{level});
   return Err::kOk;

@@ -275,14 +275,27 @@ std::optional<Txn> decode(std::string_view bytes) {
   return txn;
 }
 
-std::optional<ReconfigTxn> reconfig_of(std::string_view bytes) {
+namespace {
+
+// The only change of a transaction of this operation. Looks at the op alone in all others.
+template <class Only>
+std::optional<Only> only_change(std::string_view bytes, wire::Op wanted) {
   if (bytes.size() < kOpAt + sizeof(std::int32_t)) return std::nullopt;
-  const auto op = static_cast<wire::Op>(wire::load_be<std::int32_t>(bytes.data() + kOpAt));
-  if (op != wire::Op::kReconfig) return std::nullopt;
+  if (static_cast<wire::Op>(wire::load_be<std::int32_t>(bytes.data() + kOpAt)) != wanted) return std::nullopt;
   std::optional<Txn> txn = decode(bytes);
   if (!txn || txn->changes.size() != 1) return std::nullopt;
-  auto* change = std::get_if<ReconfigTxn>(&txn->changes.front());
-  return change == nullptr ? std::nullopt : std::optional<ReconfigTxn>(std::move(*change));
+  auto* change = std::get_if<Only>(&txn->changes.front());
+  return change == nullptr ? std::nullopt : std::optional<Only>(std::move(*change));
+}
+
+}  // namespace
+
+std::optional<ReconfigTxn> reconfig_of(std::string_view bytes) {
+  return only_change<ReconfigTxn>(bytes, wire::Op::kReconfig);
+}
+
+std::optional<FeatureLevelTxn> feature_level_of(std::string_view bytes) {
+  return only_change<FeatureLevelTxn>(bytes, wire::Op::kFeatureLevel);
 }
 
 }  // namespace coord::tree

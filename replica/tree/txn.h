@@ -133,5 +133,7 @@ void encode(const Txn& txn, std::string& out);
 std::optional<Txn> decode(std::string_view bytes);
 // The ReconfigTxn in an encoded transaction; nullopt: there is none. Cheap for all others: looks at the op only.
 std::optional<ReconfigTxn> reconfig_of(std::string_view bytes);
+// The same of a FeatureLevelTxn.
+std::optional<FeatureLevelTxn> feature_level_of(std::string_view bytes);
 
 }  // namespace coord::tree

@@ -110,6 +110,10 @@ void Core::alarm(const std::string& text) {
   if (alarms_.size() < kAlarmsKept && alarms_.insert(text).second) emit(Alarm{text});
 }
 
+void Core::alarm_over(const std::string& text) {
+  if (alarms_.erase(text) != 0) emit(Alarm{text, true});
+}
+
 void Core::set_phase(Role new_role, Phase new_phase, Sid new_leader) {
   role = new_role;
   phase = new_phase;

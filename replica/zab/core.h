@@ -49,7 +49,8 @@ class Core {
   void send(LinkId link, Message message);
   // Also forgets the link: nothing that still comes from it is looked at.
   void close(LinkId link, const std::string& reason);
-  void alarm(const std::string& text);  // once per text
+  void alarm(const std::string& text);  // once per text, until it is over
+  void alarm_over(const std::string& text);
   void set_phase(Role new_role, Phase new_phase, Sid new_leader);
 
   // --- what is durable

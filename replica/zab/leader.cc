@@ -129,13 +129,7 @@ void Leader::on(Learner& learner, const FollowerInfo& info) {
   std::uint32_t& promised = core_.promises[learner.sid];
   promised = std::max(promised, info.accepted_epoch);
   supporters_.insert(learner.sid);
-  const auto enrolled = core_.enrolled.find(learner.sid);
-  const bool lost = enrolled != core_.enrolled.end() && !core_.enrolled_as(learner.sid, info.directory_id);
-  if (is_voter(learner) && lost) {
-    core_.alarm("server " + std::to_string(learner.sid.value) +
-                " has another data directory than the one enrolled: it lost its disk and does not count; give it "
-                "another server id");
-  }
+  check_directory(learner);
   if (progress_ == Progress::kGathering) return try_mint();
   // Somebody promised a later epoch meanwhile: before this one is adopted, a new one costs nothing.
   const bool stranded = info.accepted_epoch > core_.epoch ||
@@ -144,6 +138,15 @@ void Leader::on(Learner& learner, const FollowerInfo& info) {
     return core_.leave("server " + std::to_string(learner.sid.value) + " has promised a later epoch");
   }
   if (promise_durable_) offer_epoch(learner);
+}
+
+void Leader::check_directory(const Learner& learner) {
+  const std::string text = "server " + std::to_string(learner.sid.value) +
+                           " has another data directory than the one enrolled: it lost its disk and does not count; "
+                           "remove it and add it again (coordctl reconfig), or give it another server id";
+  const bool lost = is_voter(learner) && core_.enrolled.contains(learner.sid) &&
+                    !core_.enrolled_as(learner.sid, learner.info.directory_id);
+  lost ? core_.alarm(text) : core_.alarm_over(text);
 }
 
 void Leader::try_mint() {

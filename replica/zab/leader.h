@@ -91,6 +91,7 @@ class Leader {
   bool counts(const Learner& learner) const;     // and its promise
   std::set<Sid> counted_at(Stage stage) const;   // this server too, if it counts; learners at this stage or beyond
   bool is_quorum(const std::set<Sid>& sids) const { return core_.voters.is_quorum(sids); }
+  void check_directory(const Learner& learner);
   void try_mint();
   void offer_epoch(Learner& learner);
   void try_synchronize();

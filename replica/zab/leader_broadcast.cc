@@ -177,6 +177,7 @@ void Leader::electorate_changed() {
   }
   for (const auto& [link, learner] : learners_) {
     if (counts(learner)) heard_at_.emplace(learner.sid, learner.heard_at);
+    if (learner.stage >= Stage::kInfo) check_directory(learner);
   }
   rebuild_acks();
   if (progress_ != Progress::kBroadcast) return;

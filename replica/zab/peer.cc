@@ -251,10 +251,13 @@ void Peer::Impl::on(const SnapshotStaged& event) {
 }
 
 void Peer::Impl::check_enrolled() {
+  const std::string text =
+      "this server is enrolled with another data directory: it lost its disk, and with it promises and "
+      "acknowledgements. It serves clients but does not count: remove it and add it again (coordctl reconfig), or give it "
+      "another server id";
   const auto own = core.enrolled.find(core.config.self);
-  if (own == core.enrolled.end() || own->second == core.start_state.directory_id) return;
-  core.alarm("this server is enrolled with another data directory: it lost its disk, and with it promises and "
-             "acknowledgements. It serves clients but never counts; give it another server id");
+  const bool lost = own != core.enrolled.end() && own->second != core.start_state.directory_id;
+  lost ? core.alarm(text) : core.alarm_over(text);
 }
 
 void Peer::Impl::on(const Enrolled& event) {

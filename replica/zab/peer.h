@@ -262,6 +262,7 @@ struct Enrol {
 // Something an administrator must know; one clear line, also for `coordctl status`. Repeated at most once per cause.
 struct Alarm {
   std::string text;
+  bool over = false;  // what an earlier one with this text said is so no more
 };
 using Action = std::variant<Persist, Deliver, Discard, Appended, Reload, PhaseChanged, Send, DialLearner, CloseLink,
                             ReadLog, SendSnapshot, ReceiveSnapshot, DropSnapshot, PassedUp, LearnerChanged,

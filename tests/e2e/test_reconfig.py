@@ -544,6 +544,7 @@ def test_a_rollout_in_steps(t):
     until(lambda: "knows feature level 2" in memb(e.leader()), 10, "the leader knows what the others know")
     away = e.followers()[0]
     away.kill9()
+    until(lambda: "Member %d: participant, not connected" % away.number in memb(e.leader()), 10, "it is missed")
     refused(e.leader(), "feature-level", "2", says=["not connected"])
     away.restart()
     following(e, away)

@@ -41,7 +41,8 @@ std::string describe(const zab::Message& message) {
           [](const zab::Notification& m) {
             return "NOTIFICATION state " + number(static_cast<std::uint64_t>(m.state)) + " round " + number(m.round) +
                    " vote " + number(m.vote.leader.value) + "@" + to_string(m.vote.zxid) + "/" + number(m.vote.epoch) +
-                   " accepted " + number(m.accepted_epoch) + (m.wants_answer ? " ?" : "");
+                   " accepted " + number(m.accepted_epoch) + " members " + to_string(m.members) +
+                   (m.wants_answer ? " ?" : "");
           },
           [](const zab::FollowerInfo& m) {
             return "FOLLOWERINFO accepted " + number(m.accepted_epoch) + " from " + number(m.accepted_from.value) +
@@ -56,7 +57,9 @@ std::string describe(const zab::Message& message) {
           [](const zab::Pong& m) { return "PONG " + number(m.number); },
           [](const zab::LeaderInfo& m) { return "LEADERINFO " + number(m.epoch); },
           [](const zab::SyncFrom& m) { return "SYNCFROM " + to_string(m.point); },
-          [](const zab::SnapshotBegin& m) { return "SNAPSHOT " + to_string(m.zxid); },
+          [](const zab::SnapshotBegin& m) {
+            return "SNAPSHOT " + to_string(m.zxid) + " members " + to_string(m.membership.version);
+          },
           [](const zab::SnapshotChunk&) { return std::string("SNAPSHOT CHUNK"); },
           [](const zab::SnapshotEnd&) { return std::string("SNAPSHOT END"); },
           [](const zab::Proposal& m) {
@@ -101,7 +104,7 @@ std::string describe(const zab::Action& action) {
                  },
                  [](const zab::LeadershipConfirmed& a) { return "leadership confirmed " + number(a.number); },
                  [](const zab::Enrol& a) { return "enrol " + number(a.directories.size()); },
-                 [](const zab::Alarm& a) { return "ALARM " + a.text; }},
+                 [](const zab::Alarm& a) { return (a.over ? "alarm over: " : "ALARM ") + a.text; }},
       action);
 }
 

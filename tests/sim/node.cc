@@ -4,18 +4,30 @@
 #include <sstream>
 #include <utility>
 
+#include "tests/replica/zab/members.h"
 #include "tests/sim/describe.h"
 
 namespace coord::sim {
 
+using zab::testing::members_of;
+using zab::testing::members_text;
+
 namespace {
 constexpr std::string_view kEnrol = "enrol ";
 
-// One committed transaction; true: the list of enrolled directories changed.
+// One committed transaction; true: the list of enrolled directories, or that of the members, changed.
 bool absorb(Tree& tree, const zab::LogEntry& entry) {
   tree.zxid = entry.zxid;
   tree.chain = Ghost::chain(tree.chain, entry.zxid, *entry.payload);
   ++tree.count;
+  if (auto members = members_of(*entry.payload)) {
+    for (const auto& [sid, directory] : members->joins) tree.enrolled[sid] = directory;
+    std::erase_if(tree.enrolled, [&](const auto& one) { return !members->is_member(one.first); });
+    tree.members = *std::move(members);
+    tree.members.version = entry.zxid;
+    tree.members.joins.clear();
+    return true;
+  }
   if (!entry.payload->starts_with(kEnrol)) return false;
   std::istringstream in(entry.payload->substr(kEnrol.size()));
   std::uint32_t sid = 0;
@@ -36,7 +48,9 @@ Node::Node(Sid sid, NodeOptions options, Scheduler& scheduler, Random& random, N
       user_(user),
       mutant_(mutant),
       disk_(scheduler, random, mutant, "directory-of-" + std::to_string(sid.value)),
-      tick_us_(options_.tick_us) {}
+      tick_us_(options_.tick_us) {
+  options_.config.membership_of = members_of;
+}
 
 Node::~Node() = default;
 
@@ -78,17 +92,45 @@ void Node::boot() {
     absorb(tree, pending.front());
   }
   durable.enrolled = tree.enrolled;
+  durable.memberships = image.memberships();
   auto process = std::make_unique<Process>(options_.config, durable);
   process->tree = tree;
   process->folded = image.tree.zxid;
   process->hinted = image.commit_hint;
   process->pending = std::move(pending);
+  for (const zab::LogEntry& entry : process->pending) {
+    if (members_of(*entry.payload)) process->changes.push_back(entry.zxid);
+  }
   process_ = std::move(process);
+  network_.forget_addresses(sid_);
+  network_.set_members(sid_, options_.config.voters.voters(), options_.config.observers);
+  tell_network();
   user_.note("boot", sid_.value, image.last().value, process_->tree.zxid.value);
   step(zab::Start{now_ms()});
   if (!up()) return;
   network_.started(sid_);
   later(random_.between(0, tick_us_), [this] { tick(); });
+}
+
+void Node::set_file(const zab::Membership& members) {
+  options_.config.voters = zab::Quorum{members.voters};
+  options_.config.observers = members.observers;
+  options_.config.observer = members.observers.contains(sid_);
+}
+
+zab::Membership Node::view() const {
+  const zab::Membership& known = up() ? process_->tree.members : disk_.durable().tree.members;
+  if (known.version != Zxid{}) return known;
+  zab::Membership file;
+  file.voters = options_.config.voters.voters();
+  file.observers = options_.config.observers;
+  return file;
+}
+
+// Who is dialed, as far as the log says.
+void Node::tell_network() {
+  const zab::Membership& members = process_->tree.members;
+  if (members.version != Zxid{}) network_.set_members(sid_, members.voters, members.observers);
 }
 
 void Node::crash(bool power_cut) {
@@ -135,6 +177,8 @@ void Node::later(std::int64_t delay_us, std::function<void()> work) {
 
 void Node::tick() {
   step(zab::Tick{now_ms()});
+  if (!up()) return;
+  write_first_list();
   if (!up()) return;
   if (process_->tree.zxid > process_->hinted && disk_.idle() && random_.chance(0.1)) submit(0, {});
   later(tick_us_, [this] { tick(); });
@@ -183,7 +227,11 @@ void Node::carry_out(const zab::Actions& actions) {
   }
 }
 
-void Node::check() { ghost_.order(sid_, process_->peer, process_->tree); }
+void Node::check() {
+  Process& p = *process_;
+  ghost_.order(sid_, p.peer, p.tree);
+  if (!p.reloading) ghost_.members(sid_, p.peer, p.changes.empty() ? p.tree.members.version : p.changes.back(), p.base);
+}
 
 void Node::received(zab::LinkId link, zab::Message message) {
   step(zab::Received{link, std::move(message)});
@@ -224,6 +272,7 @@ void Node::act(const zab::Persist& persist) {
     p.staged.reset();
     p.reloading = true;
     p.pending.clear();
+    p.changes.clear();
   }
   if (persist.truncate_after && mutant_ != Mutant::kTruncationLost)
     ops.emplace_back(TruncateOp{*persist.truncate_after});
@@ -294,7 +343,7 @@ void Node::act(const zab::SendSnapshot& send) {
     const std::size_t from = bytes.size() * i / count;
     chunks.push_back(bytes.substr(from, bytes.size() * (i + 1) / count - from));
   }
-  network_.send(sid_, send.link, zab::SnapshotBegin{tree.zxid, bytes.size()});
+  network_.send(sid_, send.link, zab::SnapshotBegin{tree.zxid, bytes.size(), send.membership});
   send_chunk(send.link, tree, std::move(chunks), 0);
 }
 
@@ -352,7 +401,9 @@ void Node::act(const zab::Reload& reload) {
   p.tree = image.tree;
   p.folded = p.hinted = image.tree.zxid;
   p.reloading = false;
+  p.base = {};
   ++installed_;
+  tell_network();
   p.events.emplace_back(zab::Enrolled{p.tree.enrolled});
 }
 
@@ -364,6 +415,7 @@ void Node::act(const zab::Appended& appended) {
     const Zxid behind = !p.pending.empty() ? p.pending.back().zxid : p.reloading ? entry.previous : p.tree.zxid;
     ghost_.appended(sid_, entry, behind);
     p.pending.push_back(entry);
+    if (members_of(*entry.payload)) p.changes.push_back(entry.zxid);
     if (mutant_ == Mutant::kApplyUncommitted) {
       apply(p.pending.front());
       p.pending.pop_front();
@@ -375,6 +427,7 @@ void Node::act(const zab::Discard& discard) {
   Process& p = *process_;
   if (discard.after < p.tree.zxid && !p.reloading) ghost_.violate(10, sid_, "discards what it applied");
   while (!p.pending.empty() && p.pending.back().zxid > discard.after) p.pending.pop_back();
+  while (!p.changes.empty() && p.changes.back() > discard.after) p.changes.pop_back();
 }
 
 void Node::act(const zab::Deliver& deliver) {
@@ -395,7 +448,10 @@ void Node::apply(const zab::LogEntry& entry) {
   Process& p = *process_;
   const std::size_t before = ghost_.history_size();
   ghost_.delivered(sid_, p.tree.count, entry);
+  const Zxid members = p.tree.members.version;
   const bool enrolled = absorb(p.tree, entry);
+  if (!p.changes.empty() && p.changes.front() <= entry.zxid) p.changes.pop_front();
+  if (p.tree.members.version != members) tell_network();
   user_.note("apply", sid_.value, entry.zxid.value, p.tree.chain);
   if (ghost_.history_size() != before) user_.history_grew();
   if (enrolled) p.events.emplace_back(zab::Enrolled{p.tree.enrolled});
@@ -413,6 +469,7 @@ void Node::act(const zab::PhaseChanged& change) {
   user_.note("phase", sid_.value,
              static_cast<std::uint64_t>(change.role) * 8 + static_cast<std::uint64_t>(change.phase), change.epoch);
   p.phase = change.phase;
+  p.first_list_wanted = false;
   if (change.phase != zab::Phase::kBroadcast) ghost_.forget_questions(sid_);
   if (change.role == zab::Role::kLeading && change.phase == zab::Phase::kBroadcast) {
     ghost_.established(sid_, change.epoch, p.peer.last_logged(), p.tree.zxid);
@@ -427,7 +484,9 @@ void Node::act(const zab::Send& send) {
 void Node::act(const zab::DialLearner& dial) { network_.dial_learner(sid_, dial.number, dial.leader); }
 void Node::act(const zab::CloseLink& close) { network_.close(sid_, close.link); }
 void Node::act(const zab::LearnerChanged&) {}
-void Node::act(const zab::Alarm& alarm) { user_.alarm(sid_, alarm.text); }
+void Node::act(const zab::Alarm& alarm) {
+  if (!alarm.over) user_.alarm(sid_, alarm.text);
+}
 
 void Node::act(const zab::PassedUp& passed) { process_->wanted.push_back({passed.bytes, {passed.from, 1}}); }
 
@@ -447,6 +506,8 @@ void Node::act(const zab::Enrol& enrol) {
 void Node::propose_now(Process::Wanted wanted) {
   Process& p = *process_;
   if (!p.peer.accepts_proposals()) return;
+  const bool change = members_of(wanted.bytes).has_value();
+  if (change && (p.peer.pending_membership() != nullptr || !p.changes.empty())) return;
   const Zxid zxid = p.peer.next_zxid();
   zab::LogEntry entry{zxid, p.peer.last_logged(), std::make_shared<const std::string>(std::move(wanted.bytes)),
                       wanted.origin};
@@ -456,6 +517,7 @@ void Node::propose_now(Process::Wanted wanted) {
     apply(entry);
   } else {
     p.pending.push_back(entry);
+    if (change) p.changes.push_back(zxid);
   }
   step_one(zab::Propose{zxid, entry.payload, wanted.origin});
 }
@@ -481,6 +543,61 @@ void Node::confirm() {
   const std::uint64_t number = next_question_++;
   ghost_.asked(sid_, number);
   step(zab::ConfirmLeadership{number});
+}
+
+// --- the members
+
+// As an ensemble does that is at a feature level with reconfig.
+void Node::write_first_list() {
+  Process& p = *process_;
+  const bool due = options_.writes_list && leads() && p.tree.members.version == Zxid{} && !p.tree.enrolled.empty();
+  if (!due || p.first_list_wanted || !p.peer.accepts_proposals()) return;
+  p.first_list_wanted = true;
+  p.wanted.push_back({members_text(view()), {}});
+  run();
+}
+
+// Of its voters, a majority has this leader's history, under the directory that counts.
+bool Node::would_be_led(const zab::Membership& next, const std::map<Sid, std::string>& synced) const {
+  std::size_t count = 0;
+  for (const Sid voter : next.voters) {
+    const auto here = synced.find(voter);
+    if (here == synced.end()) continue;
+    const auto joins = next.joins.find(voter);
+    const auto enrolled = process_->tree.enrolled.find(voter);
+    const bool counts = joins != next.joins.end() ||
+                        (enrolled != process_->tree.enrolled.end() && enrolled->second == here->second);
+    count += counts ? 1U : 0U;
+  }
+  return 2 * count > next.voters.size();
+}
+
+bool Node::reconfig(Sid sid, std::optional<Part> part) {
+  if (!leads() || paused_) return false;
+  Process& p = *process_;
+  const zab::Membership& now = p.tree.members;
+  if (now.version == Zxid{} || !p.peer.accepts_proposals() || !p.peer.acknowledges()) return false;
+  if (p.peer.pending_membership() != nullptr || !p.changes.empty()) return false;
+  std::map<Sid, std::string> synced{{sid_, disk_.visible().directory_id}};
+  for (const zab::Peer::LearnerView& learner : p.peer.learners()) {
+    if (learner.synced) synced[learner.sid] = learner.directory_id;
+  }
+  zab::Membership next = now;
+  next.version = {};
+  next.voters.erase(sid);
+  next.observers.erase(sid);
+  if (part == Part::kVoter) next.voters.insert(sid);
+  if (part == Part::kObserver) next.observers.insert(sid);
+  if (next.voters.empty() || (next.voters == now.voters && next.observers == now.observers)) return false;
+  const auto here = synced.find(sid);
+  if (part == Part::kVoter && here == synced.end()) return false;
+  const auto enrolled = p.tree.enrolled.find(sid);
+  const bool known = here != synced.end() && enrolled != p.tree.enrolled.end() && enrolled->second == here->second;
+  if (part == Part::kVoter && !known) next.joins[sid] = here->second;
+  if (!would_be_led(next, synced)) return false;
+  p.wanted.push_back({members_text(next), {sid_, next_payload_++}});
+  run();
+  return true;
 }
 
 void Node::resign() {
