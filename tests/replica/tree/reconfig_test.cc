@@ -332,12 +332,24 @@ TEST(Reconfig, WhatAnotherLeaderDidCounts) {
 
 // --- the new majority, and whose directory counts
 
+TEST(Reconfig, WhoBeginsToVoteMustBeHere) {
+  Leader w;
+  w.begin();
+  EXPECT_EQ(w.add(said(4)), Err::kNewConfigNoQuorum) << "three of four would be enough, but for nothing more";
+  EXPECT_EQ(w.add(said(4, "observer")), Err::kOk);
+  EXPECT_EQ(w.add(said(4)), Err::kNewConfigNoQuorum);
+  w.connect(4);
+  EXPECT_EQ(w.add(said(4)), Err::kOk);
+  w.disconnect(4);
+  EXPECT_EQ(w.leave("3"), Err::kOk) << "who votes already may be away";
+}
+
 TEST(Reconfig, TheNewVotersNeedAMajority) {
   Leader w;
   w.begin();
   w.disconnect(3);
-  EXPECT_EQ(w.add(said(4)), Err::kNewConfigNoQuorum) << "two of four";
   EXPECT_EQ(w.add(said(4, "observer")), Err::kOk) << "two of three vote";
+  EXPECT_EQ(w.add(said(4)), Err::kNewConfigNoQuorum) << "two of four";
   w.connect(4);
   EXPECT_EQ(w.add(said(4)), Err::kOk) << "three of four, the one that begins to vote included";
   w.disconnect(2);
@@ -352,7 +364,9 @@ TEST(Reconfig, AnotherDirectoryDoesNotCount) {
   w.electorate.synced[Sid(3)] = "a new disk";
   EXPECT_EQ(w.add(said(4)), Err::kOk) << "1, 2 and 4 of four";
   w.electorate.synced[Sid(2)] = "a new disk";
-  EXPECT_EQ(w.add(said(5)), Err::kNewConfigNoQuorum) << "1 and 4 of five";
+  w.disconnect(4);
+  EXPECT_EQ(w.add(said(5, "observer")), Err::kNewConfigNoQuorum) << "1 of four";
+  w.connect(4);
   EXPECT_EQ(w.leave("3"), Err::kOk) << "1 and 4 of three";
 }
 
@@ -382,7 +396,7 @@ TEST(Reconfig, DirectoriesComeAndGoWithTheMembers) {
   ASSERT_EQ(w.leave("3"), Err::kOk);
   ASSERT_EQ(w.internal(Op::kEnrol, directories_body({{Sid(3), "late"}, {Sid(2), directory_of(2)}})), Err::kOk);
   EXPECT_EQ(enrolled(3), "") << "an enrolment that comes after the removal";
-  ASSERT_EQ(w.add(said(3)), Err::kOk);
+  ASSERT_EQ(w.add(said(3, "observer")), Err::kOk);
   EXPECT_EQ(enrolled(3), "") << "it is not here";
 }
 
@@ -417,6 +431,7 @@ TEST(Reconfig, TheNodeTellsIt) {
   EXPECT_EQ(stat.mzxid, w.machine.members_version().wire());
   EXPECT_EQ(*w.data("/zookeeper/config"), config_text(w.machine.members(), w.machine.members_version()));
   w.now += 1000;
+  w.connect(4);
   const Applied reply = w.reconfig(said(4), std::nullopt);
   ASSERT_EQ(reply.err, Err::kOk);
   EXPECT_EQ(reply.op, Op::kReconfig);

@@ -154,6 +154,21 @@ TEST(TxnTest, a_reconfig_is_found_and_nothing_else_is) {
   EXPECT_FALSE(reconfig_of(bytes_of(other)));
 }
 
+TEST(TxnTest, a_feature_level_is_found_and_nothing_else_is) {
+  Txn txn;
+  txn.op = wire::Op::kFeatureLevel;
+  txn.changes.emplace_back(FeatureLevelTxn{2});
+  const std::string bytes = bytes_of(txn);
+  const auto found = feature_level_of(bytes);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->level, 2);
+  EXPECT_FALSE(reconfig_of(bytes));
+  EXPECT_FALSE(feature_level_of(bytes_of(reconfig_txn(some_reconfig()))));
+  EXPECT_FALSE(feature_level_of(""));
+  txn.changes.assign(1, ErrorTxn{Err::kOk});
+  EXPECT_FALSE(feature_level_of(bytes_of(txn))) << "a question";
+}
+
 TEST(TxnTest, enrolments_follow_the_members) {
   std::map<Sid, std::string> enrolled{{Sid(1), "one"}, {Sid(2), "two"}, {Sid(254), "old"}};
   ReconfigTxn change = some_reconfig();
