@@ -14,6 +14,8 @@ constexpr int kFailuresDoubled = 5;
 // Every server answers who looks for a leader. A link on which nothing comes back for so many connect limits is dead
 // without knowing it, and a new one takes its place.
 constexpr std::int64_t kDeafAfter = 2;
+// How many connect limits a server that is no member waits for the word of a quorum.
+constexpr std::int64_t kPatience = 2;
 
 bool better(const Vote& a, const Vote& b) {
   if (COORD_MUTANT(kVoteByZxidOnly)) return std::tuple(a.zxid, a.leader) > std::tuple(b.zxid, b.leader);
@@ -24,7 +26,7 @@ bool better(const Vote& a, const Vote& b) {
 
 void Election::start() {
   const Timing& timing = core_.config.timing;
-  not_before_ = core_.now;
+  not_before_ = started_at_ = core_.now;
   if (failures_ > 0) {
     const std::int64_t wait = timing.finalize_wait << std::min(failures_, kFailuresDoubled);
     not_before_ += core_.jittered(std::min(wait, timing.resend_most));
@@ -77,8 +79,8 @@ Vote Election::initial_vote() const {
   return eligible() ? Vote{core_.config.self, core_.log.last(), core_.current_epoch} : Vote{};
 }
 
-// Servers that are no voters vote as well. Where they do not count it does no harm; and they may count where a change is
-// pending, or in force, that they have not heard of. For the same reason who knows newer members is believed.
+// Servers that are no voters vote as well. Where they do not count it does no harm; and they may count where a change
+// is pending, or in force, that they have not heard of. For the same reason who knows newer members is believed.
 bool Election::adopt(Sid from, const Vote& vote) {
   const bool known = core_.voters.is_voter(vote.leader) || knows_better(from);
   if (vote.leader == core_.config.self || vote.leader == Sid{} || !known) return false;
@@ -232,22 +234,32 @@ void Election::looking(Sid from, const Notification& notification) {
   check();
 }
 
+// A leader whose list of members is newer than the one here cannot be judged by this one. To follow is always safe: it
+// judges itself. And nobody dials a server that is no member, while it dials those that its own log says are: perhaps
+// only some of a majority, perhaps not the leader. So after a while it is enough for such a server that the leader
+// speaks, or that somebody names one that is not linked.
+bool Election::believed(Sid sid, bool speaks) const {
+  const Sid leader = others_.at(sid).vote.leader;
+  if (speaks && knows_better(sid)) return true;
+  const bool named = leader != Sid{} && leader != core_.config.self && !linked(leader);
+  const bool waited = core_.now - started_at_ >= kPatience * core_.config.timing.connect_limit;
+  return waited && (speaks || named) && (knows_better(sid) || !core_.is_voter());
+}
+
 // Those that follow a live leader together with whoever joins it now: enough to join (zab.md section 2.2). The leader
 // itself must say that it leads, or a dead one would be elected again by those who have not noticed.
 bool Election::check_live_leader() {
   for (const auto& [sid, notification] : others_) {
     const Sid leader = notification.vote.leader;
     const bool speaks = notification.state == Role::kLeading && leader == sid && linked(sid);
-    if (!speaks && !(COORD_MUTANT(kLeaderCheckOff) && leader != core_.config.self)) continue;
+    const bool enough = believed(sid, speaks);
+    if (!speaks && !enough && !(COORD_MUTANT(kLeaderCheckOff) && leader != core_.config.self)) continue;
     std::set<Sid> members;
     if (core_.is_voter()) members.insert(core_.config.self);
     for (const auto& [other, its] : others_) {
       if (its.vote.leader == leader && its.vote.epoch == notification.vote.epoch) members.insert(other);
     }
-    // A leader whose list of members is newer than the one here cannot be judged by this one. To follow is always safe:
-    // it judges itself.
-    const bool knows_better = speaks && notification.members > core_.base().version;
-    if (!core_.voters.is_quorum(members) && !knows_better) continue;
+    if (!core_.voters.is_quorum(members) && !enough) continue;
     round_ = std::max(round_, notification.round);
     decide(notification.vote, std::move(members));
     return true;

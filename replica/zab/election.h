@@ -50,6 +50,7 @@ class Election {
   // It knows members that are in force and newer than those known here: its word counts for more than the list here.
   bool knows_better(Sid sid) const;
   bool takes_part(Sid sid) const { return core_.voters.is_voter(sid) || knows_better(sid); }
+  bool believed(Sid sid, bool speaks) const;  // what `sid` says of its leader, without a quorum that says so
   void answer_stranger(Sid sid);
   bool linked(Sid sid) const { return core_.election_links.contains(sid); }
   Vote initial_vote() const;
@@ -70,7 +71,7 @@ class Election {
   std::map<Sid, Vote> votes_;           // of this round, of servers that are looking
   std::map<Sid, Notification> others_;  // of servers that are not, since this election began
   std::optional<std::int64_t> quorum_since_;
-  std::int64_t not_before_ = 0;
+  std::int64_t not_before_ = 0, started_at_ = 0;
   std::int64_t resend_at_ = 0, resend_after_ = 0;
   int failures_ = 0;
   std::optional<Vote> decision_;

@@ -188,8 +188,8 @@ void Leader::on(Learner& learner, const AckEpoch& ack) {
   progress_at_ = core_.now;
   const bool surpasses = std::tuple(ack.current_epoch, ack.log.last()) >
                          std::tuple(core_.current_epoch, core_.log.last());
-  // One that only a pending change made a voter cannot lead. What it has beyond the logs of a majority of the old voters
-  // is committed nowhere: neither under the old list nor under the new one, of which they are nearly a majority.
+  // One that only a pending change made a voter cannot lead. What it has beyond the logs of a majority of the old
+  // voters is committed nowhere: neither under the old list nor under the new one, of which they are nearly a majority.
   const bool could_lead = counts(learner) && core_.base().voters.contains(learner.sid);
   if (progress_ == Progress::kPromising && surpasses && could_lead && !COORD_MUTANT(kBetterHistoryIgnored)) {
     return core_.leave("server " + std::to_string(learner.sid.value) + " has a better history");

@@ -40,7 +40,7 @@ void say(int fd, const std::string& line) {
     std::ostringstream line;
     line << (outcome.good ? "G " : "V ") << seed << ' ' << outcome.simulated_ms << ' ' << outcome.steps << ' '
          << outcome.transactions << ' ' << outcome.leaders << ' ' << outcome.snapshots << ' ' << outcome.answers << ' '
-         << outcome.confirmations << ' ' << outcome.violation << '\n';
+         << outcome.confirmations << ' ' << outcome.changes << ' ' << outcome.violation << '\n';
     say(fd, line.str());
     if (!outcome.good && !options.keep_going) break;
   }
@@ -72,7 +72,8 @@ void take(Worker& worker, const std::string& line, Summary& summary, int stride)
   }
   worker.running = 0;
   std::uint64_t ms = 0, steps = 0, transactions = 0, leaders = 0, snapshots = 0, answers = 0, confirmations = 0;
-  in >> ms >> steps >> transactions >> leaders >> snapshots >> answers >> confirmations;
+  std::uint64_t changes = 0;
+  in >> ms >> steps >> transactions >> leaders >> snapshots >> answers >> confirmations >> changes;
   ++summary.seeds;
   summary.simulated_ms += ms;
   summary.steps += steps;
@@ -81,6 +82,7 @@ void take(Worker& worker, const std::string& line, Summary& summary, int stride)
   summary.snapshots += snapshots;
   summary.answers += answers;
   summary.confirmations += confirmations;
+  summary.changes += changes;
   if (kind == 'V') {
     std::string what;
     std::getline(in, what);

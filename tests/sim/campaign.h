@@ -33,6 +33,7 @@ struct Summary {
   std::uint64_t snapshots = 0;
   std::uint64_t answers = 0;
   std::uint64_t confirmations = 0;
+  std::uint64_t changes = 0;
   double seconds = 0;
   std::vector<Failure> failures;
 };

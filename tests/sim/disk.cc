@@ -4,6 +4,8 @@
 #include <sstream>
 #include <utility>
 
+#include "tests/replica/zab/members.h"
+
 namespace coord::sim {
 
 namespace {
@@ -63,6 +65,7 @@ std::string encode_tree(const Tree& tree, std::size_t filler) {
   std::ostringstream out;
   out << tree.zxid.value << ' ' << tree.count << ' ' << tree.chain << ' ' << tree.enrolled.size();
   for (const auto& [sid, directory] : tree.enrolled) out << ' ' << sid.value << ' ' << directory;
+  out << ' ' << tree.members.version.value << ' ' << zab::testing::members_text(tree.members);
   out << ' ' << std::string(filler, 'x');
   const std::string body = out.str();
   return body + ' ' + std::to_string(checksum(body));
@@ -83,6 +86,11 @@ std::optional<Tree> decode_tree(const std::string& bytes) {
     in >> sid >> directory;
     tree.enrolled[Sid{sid}] = directory;
   }
+  Zxid version;
+  std::string members;
+  in >> version.value >> members;
+  if (version != Zxid{}) tree.members = zab::testing::members_of(members).value_or(zab::Membership{});
+  tree.members.version = version;
   return tree;
 }
 
@@ -103,6 +111,19 @@ zab::LogShape Image::shape() const {
     }
   }
   return shape;
+}
+
+std::vector<zab::Membership> Image::memberships() const {
+  std::vector<zab::Membership> found;
+  if (tree.members.version != Zxid{}) found.push_back(tree.members);
+  for (const zab::LogEntry& entry : log) {
+    if (entry.zxid <= tree.zxid) continue;
+    auto members = zab::testing::members_of(*entry.payload);
+    if (!members) continue;
+    members->version = entry.zxid;
+    found.push_back(*std::move(members));
+  }
+  return found;
 }
 
 std::string apply_op(Image& image, const Op& op, bool purge_unapplied) {

@@ -16,18 +16,21 @@
 
 #include "replica/zab/history.h"
 #include "replica/zab/peer.h"
+#include "replica/zab/quorum.h"
 #include "tests/sim/mutants.h"
 #include "tests/sim/random.h"
 #include "tests/sim/scheduler.h"
 
 namespace coord::sim {
 
-// What stands for the tree: how many transactions were applied, a hash over them, and who is enrolled.
+// What stands for the tree: how many transactions were applied, a hash over them, who is enrolled, and who is a member
+// (version 0: as the files say).
 struct Tree {
   Zxid zxid;
   std::uint64_t count = 0;
   std::uint64_t chain = 0;
   std::map<Sid, std::string> enrolled;
+  zab::Membership members;
 };
 std::string encode_tree(const Tree& tree, std::size_t filler);
 std::optional<Tree> decode_tree(const std::string& bytes);  // nullopt: damaged
@@ -46,6 +49,8 @@ struct Image {
   Zxid last() const { return log.empty() ? floor : log.back().zxid; }
   bool holds(Zxid zxid) const;  // in the log, or below it in the tree
   zab::LogShape shape() const;
+  // The one that the tree holds (if it holds one), then what is in the log above it.
+  std::vector<zab::Membership> memberships() const;
 };
 
 struct InstallOp { Tree tree; };

@@ -133,7 +133,7 @@ TEST(SimDisk, A_bit_flip_is_found_and_keeps_the_promises) {
 }
 
 TEST(SimDisk, A_tree_travels_and_damage_is_seen) {
-  Tree tree{Zxid{2, 7}, 12, 99, {{Sid{1}, "a"}, {Sid{2}, "b"}}};
+  Tree tree{Zxid{2, 7}, 12, 99, {{Sid{1}, "a"}, {Sid{2}, "b"}}, {Zxid{2, 5}, {Sid{1}, Sid{2}}, {Sid{4}}, {}}};
   std::string bytes = encode_tree(tree, 100);
   const std::optional<Tree> back = decode_tree(bytes);
   ASSERT_TRUE(back);

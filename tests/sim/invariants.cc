@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 
+#include "tests/replica/zab/members.h"
 #include "tests/sim/random.h"
 
 namespace coord::sim {
@@ -38,6 +40,10 @@ void Ghost::proposed(Sid leader, std::uint32_t epoch, const zab::LogEntry& entry
   if (entry.zxid.epoch() != epoch) violate(5, leader, "proposes in another epoch: " + to_string(entry.zxid));
   if (!broadcast_.try_emplace(entry.zxid, Broadcast{entry.previous, digest(*entry.payload), leader}).second) {
     violate(20, leader, "proposes " + to_string(entry.zxid) + " twice");
+  }
+  if (auto members = zab::testing::members_of(*entry.payload)) {
+    members->version = entry.zxid;
+    lists_[entry.zxid] = *std::move(members);
   }
 }
 
@@ -80,6 +86,10 @@ void Ghost::delivered(Sid at, std::uint64_t index, const zab::LogEntry& entry) {
   place_[entry.zxid] = history_.size();
   history_.push_back(entry.zxid);
   answered_.erase(entry.zxid);
+  if (const auto list = lists_.find(entry.zxid); list != lists_.end()) {
+    previous_ = std::exchange(in_force_, list->second);
+    ++changes_;
+  }
 }
 
 void Ghost::installed(Sid at, const Tree& tree) {
@@ -113,12 +123,15 @@ void Ghost::established(Sid leader, std::uint32_t epoch, Zxid last, Zxid cluster
     violate(8, leader, "epoch " + std::to_string(epoch) + " has server " + std::to_string(made->second.leader.value) +
                            " for a leader");
   }
-  if (!in_history(last, last_delivered())) {
+  // A nominee that was stopped may find its quorum's acknowledgements when a later epoch has gone on without it.
+  const auto end = std::lower_bound(history_.begin(), history_.end(), Zxid{epoch, 0});
+  const Zxid before = end == history_.begin() ? Zxid{} : *std::prev(end);
+  if (!in_history(last, before)) {
     violate(9, leader, "leads epoch " + std::to_string(epoch) + " from " + to_string(last) + " without " +
-                           to_string(last_delivered()) + ", which was delivered");
+                           to_string(before) + ", which was delivered");
   }
   for (const Zxid zxid : answered_) {
-    if (!in_history(last, zxid))
+    if (zxid.epoch() < epoch && !in_history(last, zxid))
       violate(11, leader, "leads without " + to_string(zxid) + ", which a client was told of");
   }
 }
@@ -165,16 +178,70 @@ void Ghost::order(Sid at, const zab::Peer& peer, const Tree& applied) {
   if (peer.last_durable() > peer.last_logged()) violate(13, at, "durable beyond its log");
 }
 
-void Ghost::durable(const std::map<Sid, const Image*>& disks, std::size_t lost) {
-  if (history_.empty()) return;
-  std::size_t holders = lost;
-  for (const auto& [sid, image] : disks) {
-    if (voters_.contains(sid) && !image->damaged && image->holds(history_.back())) ++holders;
+void Ghost::members(Sid at, const zab::Peer& peer, Zxid newest, Zxid& before) const {
+  const zab::Membership& base = peer.membership();
+  const zab::Membership* const pending = peer.pending_membership();
+  const auto check_content = [&](const zab::Membership& one) {
+    const auto list = lists_.find(one.version);
+    if (list == lists_.end()) violate(22, at, "has members that nobody proposed: " + to_string(one.version));
+    if (list->second.voters != one.voters || list->second.observers != one.observers) {
+      violate(22, at, "has other members of " + to_string(one.version) + " than were proposed");
+    }
+  };
+  if (base.version != Zxid{}) {
+    check_content(base);
+    if (!place_.contains(base.version)) {
+      violate(22, at, "takes the members of " + to_string(base.version) + " to be committed, and nobody applied them");
+    }
   }
-  if (holders * 2 <= voters_.size()) {
+  if (base.version < before) violate(22, at, "goes back to the members of " + to_string(base.version));
+  before = base.version;
+  if (pending != nullptr) {
+    check_content(*pending);
+    if (pending->version != newest || pending->version <= base.version) {
+      violate(22, at, "waits for the members of " + to_string(pending->version) + ", the last in its log are of " +
+                          to_string(newest));
+    }
+    if (pending->version <= peer.last_committed()) {
+      violate(22, at, "waits for the members of " + to_string(pending->version) + ", which are committed");
+    }
+  } else if (base.version < newest) {
+    violate(22, at, "has the members of " + to_string(base.version) + ", its log those of " + to_string(newest));
+  }
+  const bool leads = peer.role() == zab::Role::kLeading && peer.phase() == zab::Phase::kBroadcast;
+  if (leads && !base.voters.contains(at) && (pending == nullptr || !pending->voters.contains(at))) {
+    violate(22, at, "leads and is no voter");
+  }
+}
+
+// Until a later leader was established without it.
+bool Ghost::change_undecided() const {
+  for (auto list = lists_.upper_bound(in_force_.version); list != lists_.end(); ++list) {
+    const auto& [epoch, newest] = *established_.rbegin();
+    if (epoch == list->first.epoch() || in_history(newest.base, list->first)) return true;
+  }
+  return false;
+}
+
+void Ghost::held_by_majority(const zab::Membership& members, const std::map<Sid, const Image*>& disks,
+                             const std::set<Sid>& lost) const {
+  std::size_t holders = 0;
+  for (const Sid sid : members.voters) {
+    const auto disk = disks.find(sid);
+    const bool holds = disk != disks.end() && !disk->second->damaged && disk->second->holds(history_.back());
+    if (holds || lost.contains(sid)) ++holders;
+  }
+  if (holders * 2 <= members.voters.size()) {
     violate(10, Sid{0}, to_string(history_.back()) + " was delivered, but only " + std::to_string(holders) + " of " +
-                            std::to_string(voters_.size()) + " voters have it on disk");
+                            std::to_string(members.voters.size()) + " voters of " + to_string(members.version) +
+                            " have it on disk");
   }
+}
+
+void Ghost::durable(const std::map<Sid, const Image*>& disks, const std::set<Sid>& lost) {
+  if (history_.empty()) return;
+  held_by_majority(in_force_, disks, lost);
+  if (in_force_.version == history_.back()) held_by_majority(previous_, disks, lost);
 }
 
 void Ghost::asked(Sid at, std::uint64_t number) { questions_[at][number] = last_delivered(); }

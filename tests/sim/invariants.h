@@ -21,7 +21,8 @@ struct Violation : std::runtime_error {
 
 class Ghost {
  public:
-  explicit Ghost(std::set<Sid> voters) : voters_(std::move(voters)) {}
+  // `first`: the members as the files of the founders say.
+  explicit Ghost(zab::Membership first) : in_force_(std::move(first)) {}
 
   // --- what happens
   void proposed(Sid leader, std::uint32_t epoch, const zab::LogEntry& entry, const Tree& applied);
@@ -36,9 +37,13 @@ class Ghost {
   void sent(Sid from, const zab::Message& message, const Image& disk);
   // 13, after each step.
   void order(Sid at, const zab::Peer& peer, const Tree& applied);
-  // 10, when something new has been delivered: a quorum's disks hold it. `disks`: of the voters; `lost`: how many of
-  // them have lost their content, perhaps after they acknowledged.
-  void durable(const std::map<Sid, const Image*>& disks, std::size_t lost);
+  // 22, after each step: what the core takes for the members follows from its log. `newest`: the last change in the log
+  // or the tree; 0: none. `before`: what it took to be committed last time, updated; a snapshot may take it back.
+  void members(Sid at, const zab::Peer& peer, Zxid newest, Zxid& before) const;
+  // 10, 22, when something new has been delivered: the disks of a majority of the voters in force hold it; of a change
+  // of the members, of the old ones and of the new ones. `disks`: of all servers; `lost`: those that have lost their
+  // content, perhaps after they acknowledged.
+  void durable(const std::map<Sid, const Image*>& disks, const std::set<Sid>& lost);
   // 21, the core's part: an answer of a leader that is one covers what was committed when it was asked.
   void asked(Sid at, std::uint64_t number);
   void confirmed(Sid at, std::uint64_t number, Zxid committed);
@@ -46,6 +51,9 @@ class Ghost {
 
   [[noreturn]] void violate(int number, Sid at, const std::string& text) const;
 
+  const zab::Membership& in_force() const { return in_force_; }  // as of the last transaction that was delivered
+  bool change_undecided() const;  // one was proposed that may yet be committed
+  std::uint64_t changes() const { return changes_; }             // of the members, delivered
   std::size_t history_size() const { return history_.size(); }
   Zxid last_delivered() const { return history_.empty() ? Zxid{} : history_.back(); }
   std::uint64_t chain_at(std::uint64_t count) const { return count == 0 ? 0 : chains_[count - 1]; }
@@ -66,8 +74,12 @@ class Ghost {
   };
   // Is `older` in the history that ends with `last`?
   bool in_history(Zxid last, Zxid older) const;
+  void held_by_majority(const zab::Membership& members, const std::map<Sid, const Image*>& disks,
+                        const std::set<Sid>& lost) const;
 
-  std::set<Sid> voters_;
+  zab::Membership in_force_, previous_;  // previous_: before in_force_
+  std::map<Zxid, zab::Membership> lists_;  // all that were proposed
+  std::uint64_t changes_ = 0;
   std::unordered_map<Zxid, Broadcast> broadcast_;
   std::vector<Zxid> history_;  // delivered by anybody
   std::vector<std::uint64_t> chains_;

@@ -29,10 +29,12 @@ Outcome run_one(const RunOptions& run, [[maybe_unused]] bool replica) {
 }
 
 void print(const Outcome& outcome, std::uint64_t seed) {
-  std::printf("seed %llu: %s; hash %016llx, %.1f simulated s, %llu steps, %zu transactions, %zu leaders\n",
+  std::printf("seed %llu: %s; hash %016llx, %.1f simulated s, %llu steps, %zu transactions, %zu leaders, "
+              "%llu changes of members\n",
               static_cast<unsigned long long>(seed), outcome.good ? "good" : ("VIOLATION " + outcome.violation).c_str(),
               static_cast<unsigned long long>(outcome.hash), static_cast<double>(outcome.simulated_ms) / 1000,
-              static_cast<unsigned long long>(outcome.steps), outcome.transactions, outcome.leaders);
+              static_cast<unsigned long long>(outcome.steps), outcome.transactions, outcome.leaders,
+              static_cast<unsigned long long>(outcome.changes));
 }
 
 void print(const Summary& summary, const std::string& suffix, bool small) {
@@ -45,12 +47,13 @@ void print(const Summary& summary, const std::string& suffix, bool small) {
   }
   std::printf(
       "%llu seeds, %zu violations, %.1f seeds/s; %.0f simulated s, %llu steps, %llu transactions, %llu leaders, "
-      "%llu snapshots, %llu answers, %llu confirmations\n",
+      "%llu snapshots, %llu answers, %llu confirmations, %llu changes of members\n",
       static_cast<unsigned long long>(summary.seeds), summary.failures.size(),
       static_cast<double>(summary.seeds) / summary.seconds, static_cast<double>(summary.simulated_ms) / 1000,
       static_cast<unsigned long long>(summary.steps), static_cast<unsigned long long>(summary.transactions),
       static_cast<unsigned long long>(summary.leaders), static_cast<unsigned long long>(summary.snapshots),
-      static_cast<unsigned long long>(summary.answers), static_cast<unsigned long long>(summary.confirmations));
+      static_cast<unsigned long long>(summary.answers), static_cast<unsigned long long>(summary.confirmations),
+      static_cast<unsigned long long>(summary.changes));
 }
 
 // Every placement of up to `faults` faults, in as many parts as there are seeds asked for.
@@ -108,6 +111,7 @@ int main(int argc, char** argv) {
     }
     run.mutant = found->mutant;
     activate(*found);
+    if (found->needs_replicas()) layer = "replica";
     suffix = " --mutant " + mutant_name;
   }
   if (!faults.empty()) {

@@ -12,6 +12,7 @@ namespace coord::sim {
 namespace {
 constexpr std::int64_t kMs = 1000;
 constexpr std::int64_t kDialPatience = 1000 * kMs;
+constexpr std::int64_t kDialLargerAfter = 1500 * kMs;  // TransportOptions::dial_larger_after
 // The transport closes an election link that is silent for this long (TransportOptions::silence_limit).
 constexpr std::int64_t kSilence = 5'500 * kMs;
 
@@ -29,21 +30,44 @@ zab::Message through_bytes(const zab::Message& message) {
 
 }  // namespace
 
-void Network::add(Sid sid, bool voter) { members_[sid] = voter; }
+void Network::set_members(Sid at, const std::set<Sid>& voters, const std::set<Sid>& observers) {
+  voters_[at] = voters;
+  addresses_[at].insert(voters.begin(), voters.end());
+  addresses_[at].insert(observers.begin(), observers.end());
+  if (user_.incarnation(at) == 0) return;
+  for (const Sid other : voters) redial_later(at, other);
+}
+
+bool Network::knows(Sid at, Sid other) const {
+  const auto known = addresses_.find(at);
+  return known != addresses_.end() && known->second.contains(other);
+}
 
 bool Network::dials(Sid from, Sid to) const {
-  if (from == to || !members_.at(to)) return false;
-  return members_.at(from) ? to < from : true;
+  const auto voters = voters_.find(from);
+  return from != to && voters != voters_.end() && voters->second.contains(to);
+}
+
+bool Network::dials_at_once(Sid from, Sid to) const {
+  return dials(from, to) && (to < from || !voters_.at(from).contains(from));
 }
 
 void Network::started(Sid sid) {
-  for (const auto& [other, voter] : members_) {
-    if (dials(sid, other)) dial(sid, other, zab::Channel::kElection, 0);
+  for (const Sid other : voters_[sid]) {
+    if (dials_at_once(sid, other)) {
+      dial(sid, other, zab::Channel::kElection, 0);
+    } else {
+      redial_later(sid, other);
+    }
   }
 }
 
 void Network::dial_learner(Sid from, std::uint64_t number, Sid leader) {
-  dial(from, leader, zab::Channel::kLearner, number);
+  if (knows(from, leader)) return dial(from, leader, zab::Channel::kLearner, number);
+  scheduler_.after(1, [this, from, number, incarnation = user_.incarnation(from)] {
+    if (user_.incarnation(from) != incarnation) return;
+    user_.enter(from, [this, from, number] { user_.dial_failed(from, number); });
+  });
 }
 
 std::int64_t Network::delay() {
@@ -139,15 +163,17 @@ void Network::replace_old(Sid at, Sid peer, zab::Channel channel) {
 void Network::redial_later(Sid from, Sid to) {
   if (!dials(from, to) || user_.incarnation(from) == 0) return;
   if (!redialing_.insert({from, to}).second) return;
-  scheduler_.after(fixed_ ? 20 * kMs : random_.between(5 * kMs, 200 * kMs), [this, from, to] {
+  std::int64_t wait = fixed_ ? 20 * kMs : random_.between(5 * kMs, 200 * kMs);
+  if (!dials_at_once(from, to)) wait += kDialLargerAfter;
+  scheduler_.after(wait, [this, from, to] {
     redialing_.erase({from, to});
     const std::uint64_t incarnation = user_.incarnation(from);
-    if (incarnation == 0) return;
+    if (incarnation == 0 || !dials(from, to)) return;
     for (const auto& [id, c] : connections_) {
-      if (!c->dead && c->channel == zab::Channel::kElection && c->ends[0].sid == from && c->ends[1].sid == to &&
-          c->ends[0].incarnation == incarnation && !c->ends[0].over) {
-        return;
-      }
+      if (c->dead || c->channel != zab::Channel::kElection) continue;
+      const bool ours = c->ends[0].sid == from && c->ends[1].sid == to && !c->ends[0].over;
+      const bool theirs = c->ends[0].sid == to && c->ends[1].sid == from && c->ends[1].up;
+      if ((ours && c->ends[0].incarnation == incarnation) || (theirs && c->ends[1].incarnation == incarnation)) return;
     }
     dial(from, to, zab::Channel::kElection, 0);
   });
@@ -258,7 +284,14 @@ void Network::down(const Ref& c, int side) {
   } else if (side == 0 && c->channel == zab::Channel::kLearner) {
     user_.dial_failed(end.sid, end.number);
   }
-  if (c->channel == zab::Channel::kElection) redial_later(c->ends[0].sid, c->ends[1].sid);
+  redial_both(c);
+}
+
+// Each of the two, if it would dial the other one at all.
+void Network::redial_both(const Ref& c) {
+  if (c->channel != zab::Channel::kElection) return;
+  redial_later(c->ends[0].sid, c->ends[1].sid);
+  redial_later(c->ends[1].sid, c->ends[0].sid);
 }
 
 void Network::learn_of_death(const Ref& c, int side, std::int64_t after) {
@@ -294,7 +327,7 @@ void Network::close(Sid from, zab::LinkId link) {
   end.over = true;
   end.up = false;
   links_.erase(link);
-  if (c->channel == zab::Channel::kElection) redial_later(c->ends[0].sid, c->ends[1].sid);
+  redial_both(c);
   if (c->ends[1 - static_cast<std::size_t>(side)].over) {
     connections_.erase(c->id);
     return;

@@ -40,9 +40,12 @@ class Network {
   Network(Scheduler& scheduler, Random& random, NetworkUser& user, Mutant mutant)
       : scheduler_(scheduler), random_(random), user_(user), mutant_(mutant) {}
 
-  void add(Sid sid, bool voter);
-
   // --- for a replica
+  // Whom `at` takes for the members from now on. It dials a voter with a smaller id at once, one with a larger id when
+  // that did not dial for a while, and all at once if it is no voter itself; a leader only if it was ever told of it.
+  void set_members(Sid at, const std::set<Sid>& voters, const std::set<Sid>& observers);
+  void forget_addresses(Sid at) { addresses_[at].clear(); }  // of a process that has ended
+  bool knows(Sid at, Sid other) const;
   void started(Sid sid);                       // its election links are dialed from now on
   void dial_learner(Sid from, std::uint64_t number, Sid leader);
   void send(Sid from, zab::LinkId link, zab::Message message);
@@ -110,14 +113,17 @@ class Network {
   void learn_of_death(const Ref& c, int side, std::int64_t after);
   void down(const Ref& c, int side);
   void redial_later(Sid from, Sid to);
-  bool dials(Sid from, Sid to) const;
+  void redial_both(const Ref& c);
+  bool dials(Sid from, Sid to) const;          // sooner or later
+  bool dials_at_once(Sid from, Sid to) const;
   const Handle* find(zab::LinkId link) const;
 
   Scheduler& scheduler_;
   Random& random_;
   NetworkUser& user_;
   const Mutant mutant_;
-  std::map<Sid, bool> members_;  // voter?
+  std::map<Sid, std::set<Sid>> voters_;     // in the eyes of each
+  std::map<Sid, std::set<Sid>> addresses_;  // that each was told of since its process started
   std::set<std::pair<Sid, Sid>> blocked_;
   std::map<zab::LinkId, Handle> links_;
   std::map<std::uint64_t, Ref> connections_;

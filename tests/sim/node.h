@@ -24,6 +24,7 @@ namespace coord::sim {
 
 struct NodeOptions {
   zab::Config config;
+  bool writes_list = false;       // a leader writes the list of its file down as the first one
   std::size_t log_keep = 1000;    // entries retained behind the durable tree
   std::uint64_t fold_every = 16;  // transactions
   std::int64_t tick_us = 20'000;
@@ -61,6 +62,10 @@ class Node final : private Disk::User {
   void crash(bool power_cut);
   void pause();
   void resume();
+  // The members in its file, from the next start on.
+  void set_file(const zab::Membership& members);
+  // Whom it takes for the members at its next start, or now.
+  zab::Membership view() const;
   void starve_ticks(std::int64_t period_us) { tick_us_ = period_us; }
   void set_clock(std::int64_t offset_us, double rate) { clock_offset_us_ = offset_us; clock_rate_ = rate; }
 
@@ -71,6 +76,10 @@ class Node final : private Disk::User {
   bool propose(std::size_t payload_bytes);  // a client's write; false: cannot now
   void confirm();
   void resign();
+  // An administrator's request, decided as tree::StateMachine decides: `sid` is to be a voter, an observer, or
+  // (nullopt) no member. False: this server does not lead, or it is refused.
+  enum class Part { kVoter, kObserver };
+  bool reconfig(Sid sid, std::optional<Part> part);
 
   // --- state of the process
   const zab::Peer& peer() const { return process_->peer; }
@@ -94,6 +103,9 @@ class Node final : private Disk::User {
     zab::Peer peer;
     Tree tree;                           // applied
     std::deque<zab::LogEntry> pending;   // logged, not applied
+    std::deque<Zxid> changes;            // of the members, among them
+    Zxid base;                           // what the core took for committed, of those, last time
+    bool first_list_wanted = false;
     std::deque<zab::Event> events;
     struct Wanted {
       std::string bytes;
@@ -150,12 +162,15 @@ class Node final : private Disk::User {
   void run();
   void step_one(const zab::Event& event);
   void propose_now(Process::Wanted wanted);
+  void write_first_list();
+  void tell_network();
+  bool would_be_led(const zab::Membership& next, const std::map<Sid, std::string>& synced) const;
   void send_chunk(zab::LinkId link, const Tree& tree, std::vector<std::string> chunks, std::size_t next);
   void later(std::int64_t delay_us, std::function<void()> work);  // in this process
   void check();
 
   const Sid sid_;
-  const NodeOptions options_;
+  NodeOptions options_;
   Scheduler& scheduler_;
   Random& random_;
   Network& network_;

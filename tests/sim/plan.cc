@@ -1,6 +1,7 @@
 #include "tests/sim/plan.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 namespace coord::sim {
@@ -28,6 +29,7 @@ class Plan {
     write_us_ = random_.between(2, 150) * kMs;
     crash_at_step_ = random_.chance(0.5) ? 0.0005 * static_cast<double>(random_.between(1, 30)) : 0;
     crash_in_actions_ = random_.chance(0.3) ? 0.0002 : 0;
+    if (world_.options().writes_list && random_.chance(0.9)) change_us_ = random_.between(100, 3000) * kMs;
   }
 
   void run(std::int64_t ms) {
@@ -45,6 +47,7 @@ class Plan {
     active_ = true;
     next_fault();
     next_write();
+    if (change_us_ != 0) next_change();
     world_.run_for(ms);
     active_ = false;
   }
@@ -88,6 +91,59 @@ class Plan {
       strike();
       next_fault();
     });
+  }
+
+  // --- administrators
+
+  void next_change() {
+    world_.scheduler().after(random_.heavy(change_us_), [this] {
+      if (!active_) return;
+      administer();
+      next_change();
+    });
+  }
+
+  void administer() {
+    const zab::Membership& members = world_.members();
+    if (members.version == Zxid{}) return;
+    const Sid one = random_server();
+    const bool retired = world_.retired(one);
+    world_.note("admin", one.value, retired ? 1 : 0, members.version.value);
+    if (retired) {
+      // Its old disk may be of use, and is only emptied when it is not.
+      const bool empty = random_.chance(0.6) && world_.is_dispensable(one);
+      return world_.enlist(one.value, random_.chance(0.2), empty);
+    }
+    if (!members.is_member(one)) {
+      if (random_.chance(0.15) && world_.is_dispensable(one)) return world_.retire(one.value);
+      return ask(one, random_.chance(0.8) ? Node::Part::kVoter : Node::Part::kObserver);
+    }
+    const bool voter = members.voters.contains(one);
+    if (random_.chance(0.35)) return ask(one, voter ? Node::Part::kObserver : Node::Part::kVoter);
+    if (voter && members.voters.size() <= 2 && random_.chance(0.8)) return;
+    ask(one, std::nullopt);
+  }
+
+  // Those that lost their disk are more often the ones to be replaced, and the leader more often than the others.
+  Sid random_server() {
+    const auto last = static_cast<std::int64_t>(world_.servers().size());
+    if (!world_.lost.empty() && random_.chance(0.3)) return *world_.lost.begin();
+    if (Node* const leader = world_.leader(); leader != nullptr && random_.chance(0.15)) return leader->sid();
+    return Sid{static_cast<std::uint32_t>(random_.between(1, last))};
+  }
+
+  void ask(Sid sid, std::optional<Node::Part> part) {
+    Node* const leader = world_.leader();
+    if (leader == nullptr) return;
+    // Without a majority of disks no list lives, and a leader may not have noticed yet that one died.
+    std::set<Sid> voters = world_.members().voters;
+    voters.erase(sid);
+    std::size_t lost = 0;
+    for (const Sid voter : voters) lost += world_.lost.contains(voter) ? 1U : 0U;
+    if (part == Node::Part::kVoter) voters.insert(sid);
+    if (lost * 2 >= voters.size()) return;
+    const bool taken = leader->reconfig(sid, part);
+    world_.note("change", sid.value, part ? static_cast<std::uint64_t>(*part) + 1 : 0, taken ? 1 : 0);
   }
 
   Node& any() {
@@ -209,12 +265,19 @@ class Plan {
 
   // Of a minority only, and of those that the replicated state of every voter knows: before that nobody could tell.
   bool may_lose(const Node& one) const {
+    const zab::Membership& members = world_.members();
+    if (!world_.members_settled()) return false;
     std::set<Sid> gone = world_.lost;
     gone.insert(one.sid());
-    if (gone.size() * 2 >= world_.voters().size()) return false;
-    for (const Sid sid : world_.voters()) {
-      const Image& image = world_.node(sid).disk().durable();
-      if (!world_.lost.contains(sid) && image.tree.enrolled.size() < world_.voters().size()) return false;
+    std::erase_if(gone, [&](Sid sid) { return !members.voters.contains(sid); });
+    if (gone.size() * 2 >= members.voters.size()) return false;
+    for (const Sid sid : members.voters) {
+      const Tree& tree = world_.node(sid).disk().durable().tree;
+      if (world_.lost.contains(sid)) continue;
+      if (tree.members.version != members.version) return false;
+      for (const Sid voter : members.voters) {
+        if (!tree.enrolled.contains(voter)) return false;
+      }
     }
     return true;
   }
@@ -239,6 +302,7 @@ class Plan {
   std::vector<int> weights_ = std::vector<int>(static_cast<std::size_t>(Fault::kCount));
   std::int64_t every_us_;
   std::int64_t write_us_;
+  std::int64_t change_us_ = 0;  // 0: there are no administrators
   double crash_at_step_;
   double crash_in_actions_;
   bool active_ = false;
@@ -253,6 +317,8 @@ WorldOptions draw(const RunOptions& run) {
   const std::uint64_t size = random.below(20);
   options.voters = size < 12 ? 3 : size < 18 ? 5 : size < 19 ? 4 : 2;
   options.observers = random.chance(0.3) ? static_cast<int>(random.between(1, 2)) : 0;
+  options.writes_list = random.chance(0.6);
+  options.spares = options.writes_list ? static_cast<int>(random.between(0, 2)) : 0;
   options.log_keep = random.chance(0.5) ? random.below(40) : 1000;
   options.fold_every = static_cast<std::uint64_t>(random.between(1, 40));
   options.counter_max = random.chance(0.1) ? static_cast<std::uint32_t>(random.between(2, 60)) : 0xf0000000;
@@ -289,7 +355,8 @@ Outcome run_seed(const RunOptions& run) {
   outcome.simulated_ms = world.now_ms();
   outcome.transactions = world.ghost().history_size();
   outcome.leaders = world.ghost().established_count();
-  for (const Sid sid : world.all()) {
+  outcome.changes = world.ghost().changes();
+  for (const Sid sid : world.servers()) {
     outcome.snapshots += world.node(sid).snapshots_installed();
     outcome.answers += world.node(sid).answered();
     outcome.confirmations += world.node(sid).confirmed();

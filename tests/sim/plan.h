@@ -19,6 +19,7 @@ struct Outcome {
   std::uint64_t snapshots = 0;
   std::uint64_t answers = 0;
   std::uint64_t confirmations = 0;
+  std::uint64_t changes = 0;  // of the members
 };
 
 struct RunOptions {

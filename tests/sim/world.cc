@@ -1,5 +1,6 @@
 #include "tests/sim/world.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -9,10 +10,18 @@ namespace coord::sim {
 
 namespace {
 
-std::set<Sid> first(int count) {
+// Servers `from` to `to`.
+std::set<Sid> range(int from, int to) {
   std::set<Sid> sids;
-  for (int i = 1; i <= count; ++i) sids.insert(Sid{static_cast<std::uint32_t>(i)});
+  for (int i = from; i <= to; ++i) sids.insert(Sid{static_cast<std::uint32_t>(i)});
   return sids;
+}
+
+zab::Membership founders(const WorldOptions& options) {
+  zab::Membership members;
+  members.voters = range(1, options.voters);
+  members.observers = range(options.voters + 1, options.voters + options.observers);
+  return members;
 }
 
 }  // namespace
@@ -21,20 +30,15 @@ World::World(WorldOptions options)
     : options_(std::move(options)),
       random_(options_.seed),
       network_(scheduler_, random_, *this, options_.mutant),
-      ghost_(first(options_.voters)) {
+      ghost_(founders(options_)) {
   network_.set_fixed_latency(options_.fixed);
   network_.set_latency(options_.network_us);
-  const std::set<Sid> voters = first(options_.voters);
-  const std::set<Sid> everybody = first(options_.voters + options_.observers);
-  for (const Sid sid : everybody) network_.add(sid, voters.contains(sid));
-  for (const Sid sid : everybody) {
+  const int founding = options_.voters + options_.observers;
+  retired_ = range(founding + 1, founding + options_.spares);
+  for (const Sid sid : range(1, founding + options_.spares)) {
     NodeOptions node;
     node.config.self = sid;
-    node.config.voters = zab::Quorum{voters};
-    for (const Sid other : everybody) {
-      if (!voters.contains(other)) node.config.observers.insert(other);
-    }
-    node.config.observer = !voters.contains(sid);
+    node.writes_list = options_.writes_list;
     node.config.counter_max = options_.counter_max;
     node.config.seed = random_.next();
     node.config.timing = options_.timing;
@@ -44,7 +48,8 @@ World::World(WorldOptions options)
     auto made = std::make_unique<Node>(sid, node, scheduler_, random_, network_, ghost_, *this, options_.mutant);
     made->disk().set_latency(options_.disk_us);
     made->disk().set_fixed_latency(options_.fixed);
-    if (voters.contains(sid)) voter_disks_[sid] = &made->disk().durable();
+    made->set_file(founders(options_));
+    disks_[sid] = &made->disk().durable();
     nodes_[sid] = std::move(made);
   }
 }
@@ -86,6 +91,9 @@ void World::must(const std::function<bool()>& true_now, std::int64_t ms, const s
               (lost.contains(sid) ? " lost" : "");
       text += " enrolled";
       for (const auto& [other, directory] : node->applied().enrolled) text += " " + std::to_string(other.value);
+      text += " members " + to_string(peer.membership().version) + " voters";
+      for (const Sid other : peer.membership().voters) text += " " + std::to_string(other.value);
+      if (peer.pending_membership() != nullptr) text += " pending " + to_string(peer.pending_membership()->version);
       text += ";";
     }
     ghost_.violate(24, Sid{0}, text);
@@ -94,15 +102,19 @@ void World::must(const std::function<bool()>& true_now, std::int64_t ms, const s
 
 std::vector<Sid> World::all() const {
   std::vector<Sid> sids;
+  for (const auto& [sid, node] : nodes_) {
+    if (!retired_.contains(sid)) sids.push_back(sid);
+  }
+  return sids;
+}
+
+std::vector<Sid> World::servers() const {
+  std::vector<Sid> sids;
   for (const auto& [sid, node] : nodes_) sids.push_back(sid);
   return sids;
 }
 
-std::vector<Sid> World::voters() const {
-  std::vector<Sid> sids;
-  for (const auto& [sid, disk] : voter_disks_) sids.push_back(sid);
-  return sids;
-}
+std::vector<Sid> World::voters() const { return {members().voters.begin(), members().voters.end()}; }
 
 Node* World::leader() {
   Node* best = nullptr;
@@ -135,7 +147,8 @@ bool World::caught_up(Sid sid) {
 
 void World::boot(std::uint32_t sid) {
   Node& one = node(sid);
-  if (one.up()) return;
+  if (one.up() || retired_.contains(Sid{sid})) return;
+  correct_file(one.sid());
   one.boot();
   if (one.disk().durable().damaged) lost.insert(one.sid());
 }
@@ -160,6 +173,55 @@ void World::wipe(std::uint32_t sid) {
   note("wipe", sid, wipes_, 0);
 }
 
+// --- administrators
+
+// What an administrator writes there: the present members, and the server itself.
+void World::correct_file(Sid sid) {
+  zab::Membership file = members();
+  if (!file.is_member(sid)) (guest_observers_.contains(sid) ? file.observers : file.voters).insert(sid);
+  node(sid).set_file(file);
+}
+
+void World::enlist(std::uint32_t sid, bool as_observer, bool empty_disk) {
+  if (retired_.erase(Sid{sid}) == 0) return;
+  note("enlist", sid, as_observer ? 1 : 0, empty_disk ? 1 : 0);
+  guest_observers_.erase(Sid{sid});
+  if (as_observer) guest_observers_.insert(Sid{sid});
+  if (empty_disk) {
+    node(sid).disk().wipe("directory-" + std::to_string(++wipes_) + "-of-" + std::to_string(sid));
+    lost.erase(Sid{sid});
+  }
+  boot(sid);
+}
+
+void World::retire(std::uint32_t sid) {
+  note("retire", sid, 0, 0);
+  node(sid).crash(true);
+  retired_.insert(Sid{sid});
+}
+
+bool World::is_dispensable(Sid sid) const {
+  if (members().is_member(sid) || !members_settled()) return false;
+  return std::all_of(members().voters.begin(), members().voters.end(), [this](Sid voter) {
+    const Image& image = *disks_.at(voter);
+    return lost.contains(voter) || image.commit_hint >= members().version;
+  });
+}
+
+bool World::members_settled() const {
+  if (ghost_.change_undecided()) return false;
+  const Zxid version = members().version;
+  for (const auto& [sid, node] : nodes_) {
+    const std::vector<zab::Membership> on_disk = node->disk().durable().memberships();
+    if (!on_disk.empty() && on_disk.back().version > version) return false;
+    if (node->up() && node->peer().pending_membership() != nullptr &&
+        node->peer().pending_membership()->version > version) {
+      return false;
+    }
+  }
+  return true;
+}
+
 void World::crash_at(std::uint32_t sid, Stage stage, int nth, bool power_cut) {
   traps_.push_back({Sid{sid}, stage, nth, power_cut});
 }
@@ -179,30 +241,50 @@ void World::calm() {
     node->resume();
     boot(sid.value);
   }
+  correct_files_of_the_lost();
   const auto settled = [this] {
     Node* const one = leader();
     return one != nullptr && one->peer().accepts_proposals();
   };
   must(settled, kLeaderWithin, "a leader in the calm");
-  must(
-      [this] {
-        for (const auto& [sid, node] : nodes_) {
-          if (!caught_up(sid)) return false;
-        }
-        return true;
-      },
-      kCaughtUpWithin, "catching up in the calm");
+  correct_files_of_the_lost();
+  const std::vector<Sid> everybody = all();
+  must([&] { return std::all_of(everybody.begin(), everybody.end(), [this](Sid sid) { return caught_up(sid); }); },
+       kCaughtUpWithin, "catching up in the calm");
   const std::size_t before = ghost_.history_size();
   elect(kLeaderWithin);
   if (!leader()->propose(16)) ghost_.violate(24, leader()->sid(), "no write in the calm");
   must(
       [this, before] {
-        for (const auto& [sid, node] : nodes_) {
-          if (!caught_up(sid) || node->applied().count <= before) return false;
+        for (const Sid sid : all()) {
+          if (!caught_up(sid) || node(sid).applied().count <= before) return false;
+          if (node(sid).peer().membership().version < members().version) return false;
         }
         return true;
       },
       kCaughtUpWithin, "a write everywhere in the calm");
+  for (const Sid sid : voters()) {
+    if (retired_.contains(sid)) ghost_.violate(22, sid, "is a voter and was turned off");
+  }
+}
+
+// Who was not told of a member is started again with the present ones in its file; a guest that knows nobody any more
+// who runs is emptied as well.
+void World::correct_files_of_the_lost() {
+  for (const Sid sid : all()) {
+    const zab::Membership view = node(sid).view();
+    const bool alone = std::none_of(view.voters.begin(), view.voters.end(),
+                                    [&](Sid other) { return other != sid && !retired_.contains(other); });
+    if (alone && is_dispensable(sid)) {
+      retire(sid.value);
+      enlist(sid.value, false, true);
+      continue;
+    }
+    const auto known = [&](Sid other) { return other == sid || network_.knows(sid, other); };
+    if (std::all_of(members().voters.begin(), members().voters.end(), known)) continue;
+    crash(sid.value, false);
+    boot(sid.value);
+  }
 }
 
 // --- NetworkUser
@@ -262,7 +344,15 @@ void World::storage_error(Sid at) {
   if (on_storage_error) on_storage_error(at);
 }
 
-void World::history_grew() { ghost_.durable(voter_disks_, lost.size()); }
+void World::history_grew() {
+  // Under another directory than the one that was lost it counts anew.
+  if (members().version == ghost_.last_delivered()) {
+    for (const auto& [sid, directory] : members().joins) {
+      if (disks_.at(sid)->directory_id == directory && !disks_.at(sid)->damaged) lost.erase(sid);
+    }
+  }
+  ghost_.durable(disks_, lost);
+}
 
 void World::alarm(Sid at, const std::string& text) {
   note("alarm", at.value, text.size(), 0);

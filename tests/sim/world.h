@@ -22,6 +22,8 @@ struct WorldOptions {
   std::uint64_t seed = 1;
   int voters = 3;
   int observers = 0;
+  int spares = 0;                 // that are no members at first, and off
+  bool writes_list = false;       // the first list of members goes into the log
   Mutant mutant = Mutant::kNone;
   bool trace = false;             // print every event
   bool fixed = false;             // no randomness in delays, for scripted and exhaustive runs
@@ -46,8 +48,10 @@ class World final : public NetworkUser, public NodeUser {
   std::int64_t now_ms() const { return scheduler_.now_us() / 1000; }
 
   // --- the ensemble
-  std::vector<Sid> all() const;
-  std::vector<Sid> voters() const;
+  std::vector<Sid> all() const;                 // that are to run: all but the retired
+  std::vector<Sid> servers() const;             // the retired as well
+  std::vector<Sid> voters() const;              // as of what was delivered last
+  const zab::Membership& members() const { return ghost_.in_force(); }
   Node& node(Sid sid) { return *nodes_.at(sid); }
   Node& node(std::uint32_t sid) { return node(Sid{sid}); }
   Node* leader();                               // the one of the highest epoch that is in broadcast, or nullptr
@@ -64,6 +68,16 @@ class World final : public NetworkUser, public NodeUser {
   void block(std::uint32_t from, std::uint32_t to, bool blocked = true) { network_.block(Sid{from}, Sid{to}, blocked); }
   void heal() { network_.heal(); }
   void wipe(std::uint32_t sid);                 // while it is down
+  // --- administrators
+  // Starts a server that is off, with the present members and itself in its file.
+  void enlist(std::uint32_t sid, bool as_observer, bool empty_disk);
+  // Turns one off that is no member, for good or until it is enlisted again.
+  void retire(std::uint32_t sid);
+  bool retired(Sid sid) const { return retired_.contains(sid); }
+  // No list that is in force, or might be, has it; and all voters know that: its disk is of no use to anybody.
+  bool is_dispensable(Sid sid) const;
+  // No change of the members is under way anywhere.
+  bool members_settled() const;
   // Dies when its disk comes to `stage` for the nth time from now.
   void crash_at(std::uint32_t sid, Stage stage, int nth = 1, bool power_cut = true);
   // All servers up, all links whole: a leader within T1, everybody caught up within T2, a write commits.
@@ -101,6 +115,8 @@ class World final : public NetworkUser, public NodeUser {
   void alarm(Sid at, const std::string& text) override;
 
  private:
+  void correct_file(Sid sid);
+  void correct_files_of_the_lost();
   struct Trap {
     Sid sid;
     Stage stage;
@@ -113,7 +129,9 @@ class World final : public NetworkUser, public NodeUser {
   Network network_;
   Ghost ghost_;
   std::map<Sid, std::unique_ptr<Node>> nodes_;
-  std::map<Sid, const Image*> voter_disks_;
+  std::map<Sid, const Image*> disks_;
+  std::set<Sid> retired_;
+  std::set<Sid> guest_observers_;  // of those that are no members: observers in their own files
   std::vector<Trap> traps_;
   std::vector<std::string> alarms_;
   std::uint64_t hash_ = 0xcbf29ce484222325ULL;

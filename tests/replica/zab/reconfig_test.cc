@@ -426,8 +426,8 @@ TEST_F(ReconfigTest, one_that_was_committed_and_nobody_told_is_completed) {
   }
 }
 
-// Two servers, one removes itself: the other has the change in its log, needs both of the old list, and hears that it is
-// committed from the one that left.
+// Two servers, one removes itself: the other has the change in its log, needs both of the old list, and hears from the
+// one that left that it is committed.
 TEST_F(ReconfigTest, who_left_says_that_the_new_list_holds) {
   start(2);
   const std::uint32_t old = e_->leader(), rest = old == 1 ? 2 : 1;
