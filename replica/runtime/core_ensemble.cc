@@ -114,7 +114,7 @@ void Core::take_request(zab::LinkId link, Sid from, forward::Request message) {
   const Op op = message.request.op;
   // What replicas make themselves is not taken from another one either.
   const bool known = tree::StateMachine::is_write(op, message.request.body) && op != Op::kDeleteContainer &&
-                     op != Op::kEnrol;
+                     op != Op::kEnrol && (message.request.session.value != 0 || op == Op::kCreateSession);
   if (!known) {
     close_link(link, "a request that is no client's");
     return;
