@@ -256,12 +256,15 @@ class Gate:
 
     def simulate(self, default_seeds, scope, mutants=True):
         """The named regressions, random ensembles of both layers, the small scope, and the mutants."""
-        if not self.build("release", ["coord-sim", "coord-sim-mutants", "sim_test"]):
+        if not self.build("release", ["coord-sim", "coord-sim-mutants", "sim_test", "sim_replica_test"]):
             return
         start = time.monotonic()
         seeds = int(os.environ.get("SIM_SEEDS", default_seeds))
         folder = os.path.join(ROOT, "build", "release", "bin")
-        passed, failed, skipped = self.one_gtest("sim", os.path.join(folder, "sim_test"))
+        passed = failed = skipped = 0
+        for binary in ("sim_test", "sim_replica_test"):
+            counts = self.one_gtest("sim", os.path.join(folder, binary))
+            passed, failed, skipped = passed + counts[0], failed + counts[1], skipped + counts[2]
         said = []
 
         def look(line):

@@ -40,7 +40,7 @@ void SimMount::begin() {
     }
   }
   if (block_next_ == block_end_) reserve();
-  if (inspecting_) inspect();
+  if (inspecting_ && model_.ready()) inspect();
 }
 
 // By the stock protocol, and in the history: other clients list the root.
@@ -397,7 +397,8 @@ void SimMount::mutation_answered(std::int64_t seq, const wire::ReplyHeader& head
   if (!mutation.makes_dir) return;
   const std::size_t made = *mutation.makes_dir;
   model_.made_dir(made, info.id);
-  if (made + 1 < MountModel::kDirs) make_dir(made + 1);
+  if (made + 1 < MountModel::kDirs) return make_dir(made + 1);
+  if (inspecting_) inspect();
 }
 
 // What it must show was known when it was asked for: everything before it in the connection has been carried out.

@@ -42,7 +42,7 @@ class SimMount final : public SimSession {
   std::uint64_t repeated_answers() const { return repeated_answers_; }
 
   void settle() { working_ = false; }  // no new requests
-  bool settled() const { return ready() && model_.ready() && open_.empty(); }
+  bool settled() const { return ready() && model_.ready() && open_.empty() && outstanding_.empty(); }
   void inspect();                      // reads everything back
   bool inspected() const { return inspecting_ && listed_ == MountModel::kDirs && outstanding_.empty(); }
 
