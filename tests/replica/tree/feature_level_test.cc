@@ -66,9 +66,16 @@ TEST(FeatureLevel, EveryMemberMustBeThere) {
   EXPECT_EQ(w.level(2), Err::kNewConfigNoQuorum) << "only the files name it, and it is away";
   w.electorate.feature_levels.clear();
   EXPECT_EQ(w.level(2), Err::kNewConfigNoQuorum);
-  EXPECT_EQ(w.internal(Op::kFeatureLevel, level_body(2)), Err::kNewConfigNoQuorum);
   w.electorate.alone = true;
   EXPECT_EQ(w.level(2), Err::kOk);
+}
+
+TEST(FeatureLevel, TheFirstIsTheLeadersWhoHasAskedThoseThatAreThere) {
+  Leader w;
+  w.connect(3, 0);
+  EXPECT_EQ(w.level(2), Err::kNewConfigNoQuorum);
+  EXPECT_EQ(w.internal(Op::kFeatureLevel, level_body(2)), Err::kOk);
+  EXPECT_EQ(w.machine.feature_level(), 2);
 }
 
 TEST(FeatureLevel, AListedMemberThatIsAwayIsMissed) {
