@@ -53,7 +53,8 @@ struct Hello {
   Zxid members_version{};       // of the transaction that made them the members; 0: as the file says
   int feature_level = 1;        // the ensemble's, as far as the sender knows
   int feature_level_known = 1;  // the highest that the sender's program knows, or may use
-  // Where the sender is reached by the list that it was in last: for one whose list does not have it yet. Empty: in none.
+  // Where the sender is reached by the list that it was in last: for one whose list does not have it yet. Empty: in
+  // none.
   std::string host{};
   std::uint16_t port = 0;
 };

@@ -59,6 +59,9 @@ class Links {
   // The members as of this version, which came by the log, and the ensemble's feature level. Links to those who left or
   // have another role go on as what they are; who is dialed changes at once.
   virtual void set_members(Zxid version, std::map<Sid, PeerAddress> members) = 0;
+  // Servers of lists that are logged here and not applied: dialed like members, no part of handshakes. A voter of such
+  // a list may be needed to settle it.
+  virtual void set_candidates(std::map<Sid, PeerAddress> candidates) = 0;
   virtual void set_feature_level(int level) = 0;
 };
 

@@ -399,6 +399,16 @@ void Impl::set_members(Zxid version, std::map<Sid, PeerAddress> members) {
   options_.members = std::move(members);
   identity_.members = roles(options_.members);
   identity_.members_version = version;
+  dials_changed();
+  if (user_ != nullptr) warn_of_trust();
+}
+
+void Impl::set_candidates(std::map<Sid, PeerAddress> candidates) {
+  candidates_ = std::move(candidates);
+  dials_changed();
+}
+
+void Impl::dials_changed() {
   learn_addresses();
   for (auto at = elections_.begin(); at != elections_.end();) {
     if (dials(at->first)) {
@@ -408,9 +418,7 @@ void Impl::set_members(Zxid version, std::map<Sid, PeerAddress> members) {
     stop_dialing(at->second);
     at = elections_.erase(at);
   }
-  if (user_ == nullptr) return;
-  warn_of_trust();
-  dial_elections();
+  if (user_ != nullptr) dial_elections();
 }
 
 void Impl::set_feature_level(int level) { identity_.feature_level = level; }
@@ -500,6 +508,9 @@ std::uint16_t Transport::port() const { return impl_->port(); }
 void Transport::set_directory_id(const std::string& directory_id) { impl_->set_directory_id(directory_id); }
 void Transport::set_members(Zxid version, std::map<Sid, PeerAddress> members) {
   impl_->set_members(version, std::move(members));
+}
+void Transport::set_candidates(std::map<Sid, PeerAddress> candidates) {
+  impl_->set_candidates(std::move(candidates));
 }
 void Transport::set_feature_level(int level) { impl_->set_feature_level(level); }
 void Transport::start(LinksUser& user) { impl_->start(user); }

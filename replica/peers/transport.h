@@ -102,6 +102,7 @@ class Transport final : public Links {
   void set_cluster_id(const std::string& cluster_id) override;
   // Any time, before start() as well. All links stay.
   void set_members(Zxid version, std::map<Sid, PeerAddress> members) override;
+  void set_candidates(std::map<Sid, PeerAddress> candidates) override;
   void set_feature_level(int level) override;
 
   // Connections of any kind; 0 after stop() when all is sent and closed.

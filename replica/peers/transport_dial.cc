@@ -12,18 +12,22 @@ using boost::system::error_code;
 using Impl = Transport::Impl;
 
 void Impl::learn_addresses() {
-  for (const auto& [sid, address] : options_.members) {
-    if (sid == options_.self) {
-      identity_.host = address.host;
-      identity_.port = address.port;
-      continue;
+  for (const auto* list : {&candidates_, &options_.members}) {
+    for (const auto& [sid, address] : *list) {
+      if (sid == options_.self) {
+        identity_.host = address.host;
+        identity_.port = address.port;
+        continue;
+      }
+      // What the present list says counts.
+      if (list == &candidates_ && options_.members.contains(sid)) continue;
+      listed_.insert(sid);
+      const auto [at, fresh] = addresses_.try_emplace(sid, address);
+      if (fresh || (at->second.host == address.host && at->second.port == address.port)) continue;
+      at->second = address;
+      known_.erase(sid);
+      if (const auto election = elections_.find(sid); election != elections_.end()) stop_dialing(election->second);
     }
-    listed_.insert(sid);
-    const auto [at, fresh] = addresses_.try_emplace(sid, address);
-    if (fresh || (at->second.host == address.host && at->second.port == address.port)) continue;
-    at->second = address;
-    known_.erase(sid);
-    if (const auto election = elections_.find(sid); election != elections_.end()) stop_dialing(election->second);
   }
 }
 
@@ -37,8 +41,11 @@ void Impl::learn_address(const Hello& peer) {
 }
 
 bool Impl::dials(Sid sid) const {
-  const auto peer = options_.members.find(sid);
-  return sid != options_.self && peer != options_.members.end() && !peer->second.observer;
+  const auto votes = [sid](const std::map<Sid, PeerAddress>& list) {
+    const auto peer = list.find(sid);
+    return peer != list.end() && !peer->second.observer;
+  };
+  return sid != options_.self && (votes(options_.members) || votes(candidates_));
 }
 
 bool Impl::dials_at_once(Sid sid) const {
@@ -47,8 +54,10 @@ bool Impl::dials_at_once(Sid sid) const {
 }
 
 void Impl::dial_elections() {
-  for (const auto& [sid, address] : options_.members) {
-    if (dials(sid)) dial_election(sid);
+  for (const auto* list : {&options_.members, &candidates_}) {
+    for (const auto& [sid, address] : *list) {
+      if (dials(sid)) dial_election(sid);
+    }
   }
 }
 
@@ -122,11 +131,12 @@ void Impl::dial_learner(std::uint64_t number, Sid leader) {
   if (stopped_ || user_ == nullptr) return;
   cancel_learner_dial("another server is to be followed");
   if (leader == options_.self || !addresses_.contains(leader)) {
-    const std::string why = leader == options_.self
-                                ? "a server does not follow itself"
-                                : "no address of server " + std::to_string(leader.value) +
-                                      " is known here: it is in no list of members that this server has had, and has not "
-                                      "said it";
+    const std::string why =
+        leader == options_.self
+            ? "a server does not follow itself"
+            : "no address of server " + std::to_string(leader.value) +
+                  " is known here: it is in no list of members that this server has had, and has not "
+                  "said it";
     return later([number, leader, why](Impl& self) { self.user_->dial_failed(number, leader, why); });
   }
   learner_dial_ = LearnerDial{number, leader, nullptr, nullptr};

@@ -38,6 +38,8 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
   void set_directory_id(const std::string& directory_id) { identity_.directory_id = directory_id; }
   void set_cluster_id(const std::string& cluster_id) { identity_.cluster_id = cluster_id; }
   void set_members(Zxid version, std::map<Sid, PeerAddress> members);
+  void set_candidates(std::map<Sid, PeerAddress> candidates);
+  void dials_changed();
   void set_feature_level(int level);
   void dial_learner(std::uint64_t number, Sid leader);
   bool send(zab::LinkId link, const zab::Message& message);
@@ -128,6 +130,7 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
   std::map<Sid, Election> elections_;
   std::optional<LearnerDial> learner_dial_;
   std::map<Sid, PeerAddress> addresses_;  // of all members there have been since the start, and who said theirs
+  std::map<Sid, PeerAddress> candidates_;
   std::set<Sid> listed_;                  // has been in a list
   std::map<Sid, std::shared_ptr<Endpoints>> known_;
   std::map<Sid, int> wordless_;

@@ -225,6 +225,7 @@ void Core::start(std::function<void()> on_serving) {
   last_tick_ms_ = last_reap_ms_ = last_table_ms_ = linked_ms_ = now_ms();
   executor_.every(alone_ ? kTickAlone : kTick, [this] { tick(); });
   announce_members();
+  announce_candidates();
   links_.start(*this);
   step(zab::Start{now_ms()});
   turn_done();
@@ -434,6 +435,7 @@ bool Core::fold_due() const {
 
 void Core::turn_done() {
   carry_out();
+  announce_candidates();
   propose_waiting();
   ask_confirmation();
   if (fold_due()) batch_filled_ = true;

@@ -240,6 +240,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   Result<bool, Fault> check_members();  // at start: the files' list against the replicated one
   std::string lines_of_tree() const;
   void announce_members();
+  void announce_candidates();
   void members_applied();
   void prepare_electorate();
   void propose_feature_level(std::int32_t level);
@@ -336,6 +337,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   std::optional<zab::Enrol> enrol_early_;
   bool level_proposed_ = false, first_list_proposed_ = false;
   Zxid announced_version_;  // of the members, to the links
+  std::pair<Zxid, Zxid> candidates_of_;  // versions in force and pending that the candidates were looked up for
   std::map<Sid, std::string> dial_failures_;  // the last one of each leader, said once
   std::int64_t serving_ms_ = 0;  // since then
   std::set<Sid> differing_;

@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "replica/runtime/core.h"
 #include "replica/runtime/membership.h"
+#include "replica/tree/txn.h"
 
 namespace coord::runtime {
 namespace {
@@ -53,6 +54,22 @@ void Core::announce_members() {
   }
   links_.set_feature_level(tree_->feature_level());
   last_status_ms_ = 0;
+}
+
+// A list that is in the log and not applied names servers that may be needed to settle it: after a restart, when nobody
+// leads, nothing above the tree is applied.
+void Core::announce_candidates() {
+  const zab::Membership* pending = peer_->pending_membership();
+  const std::pair now(peer_->membership().version, pending == nullptr ? Zxid{} : pending->version);
+  if (now == candidates_of_) return;
+  candidates_of_ = now;
+  std::map<Sid, peers::PeerAddress> candidates;
+  for (const Outstanding& entry : outstanding_) {
+    const auto change = tree::reconfig_of(*entry.payload);
+    if (!change) continue;
+    for (auto& [sid, address] : addresses(change->members)) candidates.insert_or_assign(sid, address);
+  }
+  links_.set_candidates(std::move(candidates));
 }
 
 void Core::members_applied() {

@@ -253,7 +253,8 @@ void Peer::Impl::on(const SnapshotStaged& event) {
 void Peer::Impl::check_enrolled() {
   const std::string text =
       "this server is enrolled with another data directory: it lost its disk, and with it promises and "
-      "acknowledgements. It serves clients but does not count: remove it and add it again (coordctl reconfig), or give it "
+      "acknowledgements. It serves clients but does not count: remove it and add it again (coordctl reconfig), or give "
+      "it "
       "another server id";
   const auto own = core.enrolled.find(core.config.self);
   const bool lost = own != core.enrolled.end() && own->second != core.start_state.directory_id;

@@ -130,7 +130,13 @@ zab::Membership Node::view() const {
 // Who is dialed, as far as the log says.
 void Node::tell_network() {
   const zab::Membership& members = process_->tree.members;
-  if (members.version != Zxid{}) network_.set_members(sid_, members.voters, members.observers);
+  std::set<Sid> voters = members.version == Zxid{} ? options_.config.voters.voters() : members.voters;
+  // Those of lists that are logged and not applied may be needed to settle them.
+  for (const zab::LogEntry& entry : process_->pending) {
+    if (const auto change = members_of(*entry.payload)) voters.insert(change->voters.begin(), change->voters.end());
+  }
+  process_->told_changes = process_->changes;
+  network_.set_members(sid_, voters, members.version == Zxid{} ? options_.config.observers : members.observers);
 }
 
 void Node::crash(bool power_cut) {
@@ -229,6 +235,7 @@ void Node::carry_out(const zab::Actions& actions) {
 
 void Node::check() {
   Process& p = *process_;
+  if (p.told_changes != p.changes) tell_network();
   ghost_.order(sid_, p.peer, p.tree);
   if (!p.reloading) ghost_.members(sid_, p.peer, p.changes.empty() ? p.tree.members.version : p.changes.back(), p.base);
 }

@@ -104,6 +104,7 @@ class Node final : private Disk::User {
     Tree tree;                           // applied
     std::deque<zab::LogEntry> pending;   // logged, not applied
     std::deque<Zxid> changes;            // of the members, among them
+    std::deque<Zxid> told_changes;       // that the network was told of
     Zxid base;                           // what the core took for committed, of those, last time
     bool first_list_wanted = false;
     std::deque<zab::Event> events;

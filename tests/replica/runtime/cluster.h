@@ -111,6 +111,7 @@ class Hub {
     std::size_t queued_bytes(zab::LinkId) const override { return 0; }
     void set_cluster_id(const std::string&) override {}
     void set_members(Zxid, std::map<Sid, peers::PeerAddress>) override {}
+    void set_candidates(std::map<Sid, peers::PeerAddress>) override {}
     void set_feature_level(int) override {}
 
    private:

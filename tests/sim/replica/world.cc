@@ -38,14 +38,30 @@ class ReplicaWorld::SimLinks final : public peers::Links {
   void set_members(Zxid, std::map<Sid, peers::PeerAddress> members) override {
     std::set<Sid> voters, observers;
     for (const auto& [sid, address] : members) (address.observer ? observers : voters).insert(sid);
-    world_.network_.set_members(self_, voters, observers);
+    voters_ = voters;
+    observers_ = observers;
+    tell();
+  }
+  void set_candidates(std::map<Sid, peers::PeerAddress> candidates) override {
+    candidates_.clear();
+    for (const auto& [sid, address] : candidates) {
+      if (!address.observer) candidates_.insert(sid);
+    }
+    if (!voters_.empty()) tell();
   }
   void set_feature_level(int) override {}
   peers::LinksUser* user() { return user_; }
 
  private:
+  void tell() {
+    std::set<Sid> dialed = voters_;
+    dialed.insert(candidates_.begin(), candidates_.end());
+    world_.network_.set_members(self_, dialed, observers_);
+  }
+
   ReplicaWorld& world_;
   const Sid self_;
+  std::set<Sid> voters_, observers_, candidates_;
   peers::LinksUser* user_ = nullptr;
 };
 
