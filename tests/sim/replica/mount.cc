@@ -219,7 +219,7 @@ void SimMount::repeat_old() {
 void SimMount::think() {
   if (!model_.ready() || !working_) return;
   if (block_next_ == block_end_ && random_.chance(0.3)) reserve();
-  const std::size_t burst = random_.chance(0.25) ? 8 : 2;
+  const std::size_t burst = random_.chance(0.15) ? 8 : 1;
   for (std::size_t i = 0; i < burst && ready() && outstanding_.size() < kOutstandingMax; ++i) act();
   if (ready() && random_.chance(0.1)) repeat_old();
   if (ready() && random_.chance(0.2)) read_dir(random_.below(MountModel::kDirs));
