@@ -1,5 +1,5 @@
-// What the replicas wrote into their logs, all of it, noted outside of them: with it a judge knows the committed history
-// without asking the trees. A store that notes is put around the one that the simulator gives each replica.
+// What the replicas wrote into their logs, all of it, noted outside of them: with it a judge knows the committed
+// history without asking the trees. A store that notes is put around the one that the simulator gives each replica.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
-// A simulated mount: a client that uses the extension operations as coordfs does (common/wire/extension.h). Its mutating
-// requests are numbered, several are outstanding, and after every lost connection it sends them again, under the same
-// numbers, to whichever replica it finds; it gives up only when its session has expired. It loses connections on purpose
-// just after a request was sent and just before an answer, and repeats requests that were answered long ago.
+// A simulated mount: a client that uses the extension operations as coordfs does (common/wire/extension.h). Its
+// mutating requests are numbered, several are outstanding, and after every lost connection it sends them again, under
+// the same numbers, to whichever replica it finds; it gives up only when its session has expired. It loses connections
+// on purpose just after a request was sent and just before an answer, and repeats requests that were answered before.
 //
 // Judged here: each answer against the model of what exactly-once leaves (mount_model.h); an answer that comes again
 // against the first; listings. What is judged afterwards, against the log: exactly_once.h.

@@ -1,6 +1,6 @@
-// What every simulated client of a replica does: it connects, keeps its session over reconnections to the same replica or
-// another, pings, and notices a replica that has fallen silent. What it asks is its descendants' affair: client.h (the
-// stock protocol), mount.h (the extension operations).
+// What every simulated client of a replica does: it connects, keeps its session over reconnections to the same replica
+// or another, pings, and notices a replica that has fallen silent. What it asks is its descendants' affair: client.h
+// (the stock protocol), mount.h (the extension operations).
 #pragma once
 
 #include <cstdint>
