@@ -224,6 +224,13 @@ GrowAhead::Lease GrowAhead::reserve(std::uint64_t bytes) {
   // The last quarter of a step is not touched before it is known whether there is more: else a grower that gets no CPU
   // finds the disk full only when the reserve is gone.
   const std::uint64_t easy = need + options_.step / 4;
+  while (!thread_.joinable() && grown_ < easy && !full_) {
+    lock.unlock();
+    const int error = grow_chunk(easy);
+    if (error != 0 && !is_full(error)) storage_failed("writing ahead " + options_.path, std::strerror(error));
+    lock.lock();
+    full_ = error != 0;
+  }
   if (grown_ < easy && !full_) {
     goal_ = std::max(goal_, easy);
     wake_grower_.notify_one();
@@ -241,6 +248,11 @@ void GrowAhead::committed(std::uint64_t used) {
   used_ = used;
   if (grown_ < used) grown_ = used;  // only under a lease that keeps the grower out
   if (grown_ < used + options_.step / 2 && !refuse_) wake_grower_.notify_one();
+}
+
+bool GrowAhead::full() const {
+  const std::lock_guard lock(mutex_);
+  return full_;
 }
 
 Space GrowAhead::space() const {

@@ -59,12 +59,14 @@ class GrowAhead {
     std::unique_lock<std::mutex> alone_;
     std::uint64_t limit_ = 0;
   };
-  // Waits until `bytes` and a quarter of a step behind what is used are written ahead, or that has failed.
+  // Waits until `bytes` and a quarter of a step behind what is used are written ahead, or that has failed. Before
+  // start(), that is done here.
   Lease reserve(std::uint64_t bytes);
   // The transaction is durable; the lease still lives.
   void committed(std::uint64_t used);
 
   Space space() const;
+  bool full() const;  // the last attempt to grow failed
 
  private:
   explicit GrowAhead(Options options);

@@ -38,6 +38,7 @@ inline LmdbOptions small_options(const std::string& directory) {
   options.directory = directory;
   options.map_bytes = 4ULL << 30;
   options.grow_bytes = 4ULL << 20;
+  options.journal_bytes = 1ULL << 20;
   return options;
 }
 
