@@ -10,7 +10,7 @@
 namespace coord::store {
 
 namespace {
-constexpr std::size_t kReplayBytes = 4U << 20;  // in one transaction, about
+constexpr std::size_t kReplayBytes = 1U << 20;  // in one transaction, about
 }  // namespace
 
 Result<std::unique_ptr<Store>, Fault> open_lmdb(const LmdbOptions& options) { return LmdbStore::open(options); }
