@@ -9,10 +9,6 @@ namespace coord::store {
 
 namespace {
 
-// Enough for one transaction: so much is applied at once, and while that lasts, the writer waits when there is as much
-// again.
-constexpr std::size_t kEnoughBytes = 4U << 20;
-constexpr std::size_t kEnoughEntries = 8000;
 constexpr std::size_t kBatchesMax = 20'000;
 constexpr std::uint64_t kGroupsPerSlice = 8;  // under load
 constexpr auto kAsideRetry = std::chrono::seconds(1);
@@ -37,7 +33,7 @@ void Applier::start() {
 }
 
 bool Applier::full() const {
-  return queued_.bytes >= kEnoughBytes || queued_.entries >= kEnoughEntries || queued_.batches.size() >= kBatchesMax;
+  return queued_.bytes >= limits_.bytes || queued_.entries >= limits_.entries || queued_.batches.size() >= kBatchesMax;
 }
 
 bool Applier::due(Clock::time_point now) const {

@@ -22,6 +22,9 @@ class Applier {
   struct Limits {
     std::chrono::milliseconds age{};    // of the oldest batch
     std::chrono::milliseconds quiet{};  // since the newest batch
+    // So much is applied at once; while that lasts, the writer waits when there is as much again.
+    std::size_t bytes = 0;
+    std::size_t entries = 0;
   };
   // What is applied as one transaction: all that was there.
   struct Group {

@@ -112,6 +112,9 @@ struct JournalRecord {
   std::vector<LogEntry> entries;
 };
 
+// A journal that is there and may not be opened (permissions): that says nothing about what is in it.
+Result<bool, Fault> check_journal_opens(const std::string& directory);
+
 // For opening: reads only. `mark` is what the database says. Returns the records behind the mark, in order.
 // Faults (the caller adds the directory): the journal is missing, damaged, of another life, or has lost a record; or the
 // mark is closed and the journal holds records all the same, of a life that this database has not seen.

@@ -137,6 +137,13 @@ Result<bool, Fault> check_closed(int fd, const Header& header, const JournalMark
 
 }  // namespace
 
+Result<bool, Fault> check_journal_opens(const std::string& directory) {
+  File file;
+  file.fd = ::open((directory + "/" + kFile).c_str(), O_RDWR | O_CLOEXEC);
+  if (file.fd >= 0 || errno == ENOENT) return true;
+  return fail(Fault{std::string(kFile) + " cannot be opened for reading and writing: " + std::strerror(errno)});
+}
+
 Result<std::vector<JournalRecord>, Fault> read_journal(const std::string& directory, const JournalMark& mark) {
   std::vector<JournalRecord> records;
   File file;

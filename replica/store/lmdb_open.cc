@@ -1,6 +1,7 @@
 // How a store is opened: looked at before anything is changed, made or upgraded, and brought up to its journal.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -11,6 +12,8 @@ namespace coord::store {
 
 namespace {
 constexpr std::size_t kReplayBytes = 1U << 20;  // in one transaction, about
+constexpr std::uint64_t kApplyBytes = 4U << 20;
+constexpr std::uint64_t kBytesOfEntry = 512;  // of smaller ones there may be as many as of these
 }  // namespace
 
 Result<std::unique_ptr<Store>, Fault> open_lmdb(const LmdbOptions& options) { return LmdbStore::open(options); }
@@ -150,8 +153,11 @@ Result<bool, Fault> LmdbStore::open_grower() {
   grow_ = std::move(*opened);
   stager_ = std::make_unique<SnapshotStager>(env_, *grow_, [this](const char* what, int rc) { failed(what, rc); });
   if (const int rc = stager_->look(dbs_); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
+  // Two times this, as pages, is to fit what is written ahead.
+  const std::uint64_t few = std::min(kApplyBytes, options_.grow_bytes / 8);
+  const std::uint64_t bytes = options_.apply_bytes != 0 ? options_.apply_bytes : few;
   const Applier::Limits limits{std::chrono::milliseconds(options_.apply_age_ms),
-                               std::chrono::milliseconds(options_.apply_quiet_ms)};
+                               std::chrono::milliseconds(options_.apply_quiet_ms), bytes, bytes / kBytesOfEntry};
   applier_ = std::make_unique<Applier>(
       limits, [this](Applier::Group& group) { apply(group); }, [this] { return clear_aside(); });
   const auto failed_read = [this](const std::string& what, const std::string& error) {
@@ -165,6 +171,7 @@ Result<bool, Fault> LmdbStore::open_grower() {
 Result<bool, Fault> LmdbStore::inspect_journal(MDB_txn* txn, const Databases& dbs, const Meta& meta) {
   const auto mark = read_mark(txn, dbs.meta);
   if (!mark) return fail(fault(mark.error().message));
+  if (auto opens = check_journal_opens(options_.directory); !opens) return fail(fault(opens.error().message));
   auto records = read_journal(options_.directory, *mark);
   Result<bool, Fault> good = records ? Result<bool, Fault>(true) : fail(records.error());
   State state;

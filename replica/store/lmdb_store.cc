@@ -19,6 +19,7 @@ constexpr std::size_t kGroupEntriesMax = 1000;
 constexpr std::size_t kGroupBytesMax = 4U << 20;
 constexpr std::size_t kGroupBytesTight = 256U << 10;  // when the reserve is being used up
 constexpr std::uint64_t kPurgeBase = 64;
+constexpr std::uint64_t kGroupsPerSlice = 8;
 constexpr std::uint64_t kKeepBytesFactor = 8;          // log_keep_ms keeps no more than this times log_keep_bytes
 constexpr std::uint64_t kInstallBytes = 8U << 20;
 
@@ -219,9 +220,11 @@ void LmdbStore::run() {
       handle(*std::exchange(item_, std::nullopt));
     } else {
       const std::uint64_t id = group_.back().id;
-      if (direct_ || !journal_group()) commit_group();
+      const bool journaled = !direct_ && journal_group();
+      if (!journaled) commit_group();
       group_.clear();
       if (on_durable_) on_durable_(id);
+      if (!journaled) clear_some();
     }
     lock.lock();
   }
@@ -294,7 +297,19 @@ void LmdbStore::handle(Item item) {
   applier_->look_aside();
 }
 
-// A slice whenever there is nothing to do; under load one in a while, so that a transaction rarely waits for it.
+// A slice whenever there is nothing to do; under load one in a while, so that a transaction rarely waits for it. The
+// writer does its share: who writes all the time might leave the applier no moment in between.
+void LmdbStore::clear_some() {
+  {
+    const std::lock_guard lock(mutex_);
+    const bool busy = !queue_.empty() || stop_;
+    if (busy && ++since_slice_ < kGroupsPerSlice) return;
+  }
+  since_slice_ = 0;
+  const std::lock_guard database(database_);
+  if (stager_->may_clear()) stager_->clear_slice(dbs_);
+}
+
 Applier::Aside LmdbStore::clear_aside() {
   const std::lock_guard database(database_);
   if (!stager_->garbage()) return Applier::Aside::kNothing;

@@ -97,6 +97,7 @@ class LmdbStore final : public Store {
   // Writer thread.
   bool needs_database(const Batch& batch, Zxid last_logged) const;
   void commit_group();
+  void clear_some();
   bool journal_group();
   bool room_for(const Work& work) const;
   void begin_journal();
@@ -134,6 +135,7 @@ class LmdbStore final : public Store {
   std::vector<Batch> group_;          // becomes one record, or one transaction
   bool direct_ = false;               // a transaction
   std::optional<Item> item_;          // or this is done
+  std::uint64_t since_slice_ = 0;
 
   std::mutex database_;  // held by the thread that writes to the database; taken before mutex_
   State state_;          // of the database

@@ -41,6 +41,7 @@ class JournalStoreTest : public ::testing::Test {
   // The database lags until somebody asks for it, unless said otherwise.
   void SetUp() override {
     options.apply_age_ms = options.apply_quiet_ms = kNever;
+    options.apply_bytes = 64 << 20;
   }
   void open() {
     store.reset();
@@ -327,6 +328,24 @@ TEST_F(JournalStoreTest, a_journal_that_is_missing_or_broken_is_a_fault_that_cha
   }
 }
 
+// Not damage: emptying everything would be no answer to a mistake of the administrator.
+TEST_F(JournalStoreTest, a_journal_that_may_not_be_opened_is_a_fault_even_to_a_salvage) {
+  open();
+  commit(writer->adopt(1));
+  commit(writer->entries(5, "x"));
+  const std::string left = crash();
+  fs::rename(left + "/" + kJournal, left + "/kept");
+  fs::create_directory(left + "/" + kJournal);  // opening it for writing fails, for root too
+  for (const bool salvage : {false, true}) {
+    const auto all = contents(left, salvage);
+    ASSERT_FALSE(all);
+    EXPECT_NE(all.error().message.find("cannot be opened"), std::string::npos) << all.error().message;
+  }
+  fs::remove(left + "/" + kJournal);
+  fs::rename(left + "/kept", left + "/" + kJournal);
+  EXPECT_EQ(entries_in(left), 5U);
+}
+
 TEST_F(JournalStoreTest, a_salvage_that_was_cut_off_behind_the_journal_is_made_again) {
   open();
   commit(writer->adopt(2));
@@ -595,6 +614,7 @@ TEST_F(JournalStoreTest, a_small_journal_comes_around_many_times_though_nobody_a
 
 TEST_F(JournalStoreTest, what_waits_for_the_database_is_bounded) {
   options.journal_bytes = 64 << 20;
+  options.apply_bytes = 0;
   open();
   commit(writer->adopt(1));
   const std::string text(100'000, 'x');
