@@ -164,8 +164,8 @@ struct LmdbOptions {
   // Of each of the two segments of the journal (journal.h), whole blocks; 0: none, each batch is a transaction.
   std::uint64_t journal_bytes = 8ULL << 20;
   // How long what is journaled may wait for the database, at most and when nothing more comes.
-  std::uint64_t apply_age_ms = 100;
-  std::uint64_t apply_quiet_ms = 20;
+  std::uint64_t apply_age_ms = 500;
+  std::uint64_t apply_quiet_ms = 50;
   std::uint64_t apply_bytes = 0;  // how much of it makes a transaction at once; 0: 4 MiB, or an eighth of grow_bytes
   std::uint64_t log_keep_bytes = 64ULL << 20;  // purge the log above this
   std::uint64_t log_keep_entries = 100'000;    // or above this, whichever comes first
