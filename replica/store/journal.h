@@ -1,6 +1,6 @@
 // A journal in front of the database: an acknowledged entry of the log is one record here first, written over blocks
-// that the file has already, so that one flush without metadata makes it durable. The database takes many records in one
-// transaction later, and says in it which was the last (schema.h, meta/journal); opening takes over the rest.
+// that the file has already, so that one flush without metadata makes it durable. The database takes many records in
+// one transaction later, and says in it which was the last (schema.h, meta/journal); opening takes over the rest.
 //
 // The file, `journal` in the data directory: a header of one block, then two segments of equal size, used in turn. A
 // segment is written from its start, each record on blocks of its own (a write that a crash tears never touches what
@@ -116,8 +116,8 @@ struct JournalRecord {
 Result<bool, Fault> check_journal_opens(const std::string& directory);
 
 // For opening: reads only. `mark` is what the database says. Returns the records behind the mark, in order.
-// Faults (the caller adds the directory): the journal is missing, damaged, of another life, or has lost a record; or the
-// mark is closed and the journal holds records all the same, of a life that this database has not seen.
+// Faults (the caller adds the directory): the journal is missing, damaged, of another life, or has lost a record; or
+// the mark is closed and the journal holds records all the same, of a life that this database has not seen.
 Result<std::vector<JournalRecord>, Fault> read_journal(const std::string& directory, const JournalMark& mark);
 
 }  // namespace coord::store

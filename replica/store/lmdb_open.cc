@@ -204,8 +204,8 @@ Batch LmdbStore::batch_of(const JournalRecord& record) {
   return batch;
 }
 
-// What only the journal has goes into the database; after that nobody needs the journal. Killed half way, the next start
-// goes on from where the database says.
+// What only the journal has goes into the database; after that nobody needs the journal. Killed half way, the next
+// start goes on from where the database says.
 Result<bool, Fault> LmdbStore::replay() {
   if (!mark_.open || broken_log_) return true;
   if (!left_.empty()) log::info("store", "taking over what is only in the journal: records={}", left_.size());

@@ -1,8 +1,8 @@
-// The store on LMDB, with a journal in front of it (journal.h). The writer thread merges what is queued into one record of
-// the journal, reports it durable, and hands it to the applier's thread, which brings the database up to it in larger
-// transactions (default sync flags: each is durable). What a journal record cannot say (epochs, identity, truncation, an
-// installed snapshot), and everything where there is no journal or the disk is full, the writer commits itself, once
-// all before it is applied. A third thread writes the file ahead. On disk: schema.h. Shell.
+// The store on LMDB, with a journal in front of it (journal.h). The writer thread merges what is queued into one record
+// of the journal, reports it durable, and hands it to the applier's thread, which brings the database up to it in
+// larger transactions (default sync flags: each is durable). What a journal record cannot say (epochs, identity,
+// truncation, an installed snapshot), and everything where there is no journal or the disk is full, the writer commits
+// itself, once all before it is applied. A third thread writes the file ahead. On disk: schema.h. Shell.
 #pragma once
 
 #include <chrono>

@@ -66,8 +66,8 @@ struct Identity {
 
 // One atomic, durable step; but what only follows from the log (commit hint, fold) may become durable later, after what
 // it follows from. Applied in this order: install_snapshot, truncate, append, epochs, identity, commit hint, fold. A
-// batch of nothing makes everything before it durable, folds as well. Purging happens in small slices inside batches, by the store's own limits, never above min(commit_hint,
-// tree_durable), nor above what an open SnapshotSource needs.
+// batch of nothing makes everything before it durable, folds as well. Purging happens in small slices inside batches,
+// by the store's own limits, never above min(commit_hint, tree_durable), nor above what an open SnapshotSource needs.
 struct Batch {
   std::uint64_t id = 0;  // ascending; reported when durable
   // The staged snapshot becomes the tree; the log is emptied; tree_durable, commit_hint, log_floor and last_logged are
@@ -175,8 +175,8 @@ struct LmdbOptions {
 
 // Opens or creates. Faults, each naming the directory and the remedy, nothing changed: not a directory or not writable,
 // in use by another process (a lock file held by flock), another format version, another sid or cluster id, epochs
-// missing beside a log, the two copies of the epochs differ, damaged meta records, a journal that is needed and missing,
-// damaged, or of another time than the database.
+// missing beside a log, the two copies of the epochs differ, damaged meta records, a journal that is needed and is
+// missing, damaged, or of another time than the database.
 Result<std::unique_ptr<Store>, Fault> open_lmdb(const LmdbOptions& options);
 
 }  // namespace coord::store

@@ -104,7 +104,9 @@ int run(const Options& options) {
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   const store::Counters counters = store->counters();
   std::sort(samples.begin(), samples.end());
-  const auto at = [&](double q) { return samples[static_cast<std::size_t>(q * static_cast<double>(samples.size() - 1))]; };
+  const auto at = [&](double q) {
+    return samples[static_cast<std::size_t>(q * static_cast<double>(samples.size() - 1))];
+  };
   const auto closing = Clock::now();
   store.reset();
   std::printf(

@@ -2,10 +2,10 @@
 //
 //   LD_PRELOAD=storage_faults.so COORD_FAULTS=FILE coordd ...
 //
-// FILE holds lines `CALL ERRNO-NAME`, such as `fdatasync EIO` or `pwrite ENOSPC`; as long as a line for a call is there,
-// the call fails so on files named data.mdb or journal. `pwrite` covers pwritev, `fdatasync` fsync. `pwrite SHORT` writes
-// half of what was asked for. `fdatasync SLOW` takes a second. The file is read again at each call: a test switches
-// faults on and off by renaming one into place.
+// FILE holds lines `CALL ERRNO-NAME`, such as `fdatasync EIO` or `pwrite ENOSPC`; as long as a line for a call is
+// there, the call fails so on files named data.mdb or journal. `pwrite` covers pwritev, `fdatasync` covers fsync.
+// `pwrite SHORT` writes half of what was asked for. `fdatasync SLOW` takes a second. The file is read again at each
+// call: a test switches faults on and off by renaming one into place.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

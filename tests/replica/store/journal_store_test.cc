@@ -1,12 +1,7 @@
-// The store with its journal: crashes at any moment (a copy of the directory is what one leaves), files of different
-// times, readers while the database lags, and a disk that is full.
-#include <fcntl.h>
+// The store with its journal: crashes at any moment, files of different times, order, readers while the database lags.
 #include <gtest/gtest.h>
 #include <lmdb.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,100 +11,10 @@
 #include <random>
 #include <thread>
 
-#include "replica/store/journal.h"
-#include "replica/store/lmdb_env.h"
-#include "replica/store/meta_records.h"
-#include "replica/store/schema.h"
-#include "tests/replica/store/store_testing.h"
+#include "tests/replica/store/journal_store_testing.h"
 
 namespace coord::store {
 namespace {
-
-namespace fs = std::filesystem;
-
-constexpr std::uint64_t kNever = 3'600'000;
-const std::string kData = schema::kDataFile;
-const std::string kJournal = journal::kFile;
-
-void copy(const std::string& from, const std::string& to, const std::string& name) {
-  fs::create_directory(to);
-  fs::copy_file(from + "/" + name, to + "/" + name, fs::copy_options::overwrite_existing);
-}
-
-class JournalStoreTest : public ::testing::Test {
- protected:
-  // The database lags until somebody asks for it, unless said otherwise.
-  void SetUp() override {
-    options.apply_age_ms = options.apply_quiet_ms = kNever;
-    options.apply_bytes = 64 << 20;
-  }
-  void open() {
-    store.reset();
-    durable = std::make_unique<Durable>();
-    auto opened = open_lmdb(options);
-    ASSERT_TRUE(opened) << opened.error().message;
-    store = std::move(*opened);
-    durable->attach(*store);
-    const std::uint32_t epoch = store->meta().epochs.current;
-    writer.emplace(*store);
-    writer->epoch = std::max(1U, epoch);
-  }
-  void commit(Batch batch) {
-    const std::uint64_t id = batch.id;
-    store->submit(std::move(batch));
-    ASSERT_TRUE(durable->wait(id));
-  }
-  // What a power cut would leave now.
-  std::string crash() {
-    const std::string to = dir / ("crash" + std::to_string(++crashes));
-    copy(options.directory, to, kData);
-    if (fs::exists(options.directory + "/" + kJournal)) copy(options.directory, to, kJournal);
-    return to;
-  }
-  Result<Contents, Fault> contents(const std::string& directory, bool salvage = false) {
-    LmdbOptions other = options;
-    other.directory = directory;
-    other.salvage = salvage;
-    auto opened = open_lmdb(other);
-    if (!opened) return fail(opened.error());
-    return read_all(**opened);
-  }
-  std::size_t entries_in(const std::string& directory) {
-    const auto all = contents(directory);
-    EXPECT_TRUE(all) << all.error().message;
-    return all ? all->log.size() : 99'999;
-  }
-  void expect_fault(const std::string& directory, const char* why) {
-    const auto all = contents(directory);
-    ASSERT_FALSE(all) << "holds " << all->log.size();
-    EXPECT_NE(all.error().message.find(why), std::string::npos) << all.error().message;
-    EXPECT_NE(all.error().message.find(directory), std::string::npos) << all.error().message;
-  }
-  // The mark of a store that is closed, or of a copy.
-  JournalMark mark_of(const std::string& directory) {
-    Env env;
-    Txn txn;
-    MDB_dbi meta = 0;
-    EXPECT_EQ(env.open(directory, options.map_bytes, MDB_RDONLY | MDB_NOLOCK), 0);
-    EXPECT_EQ(txn.begin(env, MDB_RDONLY), 0);
-    EXPECT_EQ(mdb_dbi_open(txn.get(), schema::kMetaDb, 0, &meta), 0);
-    const auto mark = read_mark(txn.get(), meta);
-    EXPECT_TRUE(mark) << mark.error().message;
-    return mark ? *mark : JournalMark{};
-  }
-  std::vector<LogEntry> read_later(Zxid after, Zxid up_to) {
-    std::promise<std::vector<LogEntry>> got;
-    store->read_log_later(after, up_to, 1U << 20, [&](std::vector<LogEntry> entries) { got.set_value(entries); });
-    return got.get_future().get();
-  }
-
-  TempDir dir;
-  LmdbOptions options = small_options(dir / "data");
-  std::unique_ptr<Durable> durable;
-  std::unique_ptr<Store> store;
-  std::optional<Writer> writer;
-  int crashes = 0;
-};
 
 TEST_F(JournalStoreTest, what_is_acknowledged_is_in_the_journal_alone_and_survives_a_crash) {
   open();
@@ -396,7 +301,8 @@ TEST_F(JournalStoreTest, a_fold_never_comes_before_the_log_it_follows_from) {
     writer->submit(std::move(b));
     if (i % 6 != 0) continue;
     ASSERT_TRUE(durable->wait(writer->id()));
-    ASSERT_FALSE(read_later(Zxid{writer->last().value - 1}, writer->last()).empty());  // nothing moves while it is copied
+    // Nothing moves while it is copied.
+    ASSERT_FALSE(read_later(Zxid{writer->last().value - 1}, writer->last()).empty());
     const auto all = contents(crash());
     ASSERT_TRUE(all) << all.error().message;
     EXPECT_EQ(all->meta.tree_durable, writer->last());
@@ -445,7 +351,8 @@ TEST_F(JournalStoreTest, any_mixture_survives_a_crash_at_any_moment) {
       b.truncate_after = after;
       writer->cut(after);
     } else {
-      b = writer->entries(1 + random() % 4, std::string(random() % (random() % 20 == 0 ? 40'000 : 300), static_cast<char>('a' + step % 26)));
+      const std::size_t size = random() % (random() % 20 == 0 ? 40'000 : 300);
+      b = writer->entries(1 + random() % 4, std::string(size, static_cast<char>('a' + step % 26)));
       log.insert(log.end(), b.append.begin(), b.append.end());
       if (random() % 4 == 0) {
         b.commit_hint = writer->last();
@@ -595,201 +502,6 @@ TEST_F(JournalStoreTest, readers_on_many_threads_while_writes_go_on) {
   }
   stop = true;
   for (std::thread& reader : readers) reader.join();
-}
-
-// --- bounds
-
-TEST_F(JournalStoreTest, a_small_journal_comes_around_many_times_though_nobody_applies_by_himself) {
-  options.journal_bytes = 64 << 10;
-  open();
-  commit(writer->adopt(1));
-  for (int i = 0; i < 300; ++i) writer->submit(writer->entries(1, std::string(9000, static_cast<char>('a' + i % 26))));
-  ASSERT_TRUE(durable->wait(writer->id()));
-  EXPECT_GT(store->counters().applied, 10U);
-  const auto all = contents(crash());
-  ASSERT_TRUE(all) << all.error().message;
-  ASSERT_EQ(all->log.size(), 300U);
-  for (std::size_t i = 0; i < 300; ++i) ASSERT_EQ((*all->log[i].payload)[0], static_cast<char>('a' + i % 26));
-}
-
-TEST_F(JournalStoreTest, what_waits_for_the_database_is_bounded) {
-  options.journal_bytes = 64 << 20;
-  options.apply_bytes = 0;
-  open();
-  commit(writer->adopt(1));
-  const std::string text(100'000, 'x');
-  for (int i = 0; i < 400; ++i) writer->submit(writer->entries(1, text));  // 40 MB
-  ASSERT_TRUE(durable->wait(writer->id()));
-  EXPECT_GE(store->counters().applied, 4U);
-  EXPECT_LE(400 - mark_of(crash()).sequence, 400U);
-  for (int i = 0; i < 30'000; ++i) {  // nothing to journal, and yet not without end
-    Batch b = writer->batch();
-    b.commit_hint = Zxid{1, 1};
-    writer->submit(std::move(b));
-  }
-  ASSERT_TRUE(durable->wait(writer->id()));
-}
-
-TEST_F(JournalStoreTest, a_batch_too_large_for_the_journal_goes_to_the_database) {
-  options.journal_bytes = 64 << 10;
-  open();
-  commit(writer->adopt(1));
-  commit(writer->entries(1, "small"));
-  commit(writer->entries(2, std::string(100'000, 'x')));
-  commit(writer->entries(1, "small"));
-  EXPECT_EQ(entries_in(crash()), 4U);
-  EXPECT_EQ(store->counters().journaled, 2U);
-}
-
-TEST_F(JournalStoreTest, without_a_journal_each_batch_is_a_transaction) {
-  options.journal_bytes = 0;
-  open();
-  commit(writer->adopt(1));
-  commit(writer->entries(1, "x"));
-  EXPECT_FALSE(fs::exists(options.directory + "/" + kJournal));
-  EXPECT_EQ(store->counters().journaled, 0U);
-  EXPECT_EQ(entries_in(crash()), 1U);
-  options.journal_bytes = 64 << 10;
-  open();
-  commit(writer->entries(1, "y"));
-  EXPECT_EQ(store->counters().journaled, 1U);
-  const std::string left = crash();
-  options.journal_bytes = 0;  // what is left is taken over all the same
-  EXPECT_EQ(entries_in(left), 2U);
-}
-
-TEST_F(JournalStoreTest, a_size_that_makes_no_sense_is_a_fault) {
-  for (const std::uint64_t bytes : {std::uint64_t{1}, std::uint64_t{1} << 40}) {
-    options.journal_bytes = bytes;
-    EXPECT_FALSE(open_lmdb(options));
-  }
-}
-
-using JournalStoreDeathTest = JournalStoreTest;
-
-TEST_F(JournalStoreDeathTest, what_contradicts_the_log_is_not_journaled) {
-  GTEST_FLAG_SET(death_test_style, "fast");
-  open();
-  commit(writer->adopt(1));
-  commit(writer->entries(2, "x"));
-  const std::string left = crash();
-  store.reset();
-  options.directory = left;
-  const auto leave_a_gap = [&] {
-    open();
-    commit(writer->entries(1, "good"));
-    Batch bad = writer->batch();
-    bad.append = {{Zxid{1, 9}, Zxid{1, 8}, payload("x")}};
-    commit(std::move(bad));
-  };
-  EXPECT_DEATH(leave_a_gap(), "gap in the log");
-  EXPECT_EQ(entries_in(left), 3U);
-}
-
-TEST_F(JournalStoreDeathTest, a_journal_that_cannot_be_written_ends_the_process_and_nothing_is_lost) {
-  GTEST_FLAG_SET(death_test_style, "fast");
-  open();
-  commit(writer->adopt(1));
-  store.reset();
-  const auto write_beyond_the_limit = [&] {
-    open();
-    commit(writer->entries(3, "good"));
-    ::signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{8192, 8192};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-    commit(writer->entries(1, "bad"));
-  };
-  EXPECT_DEATH(write_beyond_the_limit(), "writing .*journal");
-  EXPECT_EQ(entries_in(options.directory), 3U);
-}
-
-// --- a disk that is full
-
-class TmpDisk {
- public:
-  explicit TmpDisk(std::uint64_t bytes) {
-    static const bool unshared =
-        ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
-    const std::string size = "size=" + std::to_string(bytes) + ",mode=0700";
-    mounted_ = unshared && ::mount("coord-store-test", dir_.path().c_str(), "tmpfs", 0, size.c_str()) == 0;
-  }
-  ~TmpDisk() {
-    if (mounted_) ::umount2(dir_.path().c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-  std::string operator/(const std::string& name) const { return dir_ / name; }
-  void fill() {
-    const int fd = ::open((dir_ / "filler").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    ASSERT_GE(fd, 0);
-    off_t size = 0;
-    for (off_t piece = 64 << 20; piece >= 4096;) {
-      if (::posix_fallocate(fd, size, piece) == 0) {
-        size += piece;
-      } else {
-        piece /= 2;
-      }
-    }
-    ::close(fd);
-  }
-  void empty() { fs::remove(dir_ / "filler"); }
-
- private:
-  TempDir dir_;
-  bool mounted_ = false;
-};
-
-TEST_F(JournalStoreTest, on_a_disk_that_fills_up_all_that_was_acknowledged_fits_the_database) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root to mount a small file system";
-  TmpDisk disk(96 << 20);
-  ASSERT_TRUE(disk.mounted());
-  options.directory = disk / "data";
-  options.grow_bytes = 16 << 20;
-  open();
-  SpaceWatch watch;
-  watch.attach(*store);
-  commit(writer->adopt(1));
-  commit(writer->entries(1, "x"));
-  EXPECT_EQ(store->counters().journaled, 1U);
-  disk.fill();
-  std::size_t entries = 1;
-  std::string left;
-  while (!watch.refuse() && entries < 40'000) {
-    commit(writer->entries(20, std::string(1000, 'x')));
-    entries += 20;
-    if (entries % 2000 == 1) {
-      left = crash();
-      ASSERT_EQ(entries_in(left), entries);
-      fs::remove_all(left);
-    }
-  }
-  ASSERT_TRUE(watch.refuse());
-  commit(writer->entries(1, "a deletion"));
-  // The process ends here as in a crash, and starts again on the disk that is still full.
-  const std::string data = options.directory + "/" + kData;
-  const std::string saved = slurp(data);
-  const std::string journal_saved = slurp(options.directory + "/" + kJournal);
-  store.reset();
-  std::ofstream(data, std::ios::binary | std::ios::in) << saved;
-  std::ofstream(options.directory + "/" + kJournal, std::ios::binary | std::ios::in) << journal_saved;
-  EXPECT_EQ(entries_in(options.directory), entries + 1);
-  disk.empty();
-  open();
-  commit(writer->entries(1, "x"));
-  EXPECT_EQ(read_all(*store)->log.size(), entries + 2);
-}
-
-TEST_F(JournalStoreTest, a_disk_without_room_for_a_journal_does_without) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root to mount a small file system";
-  TmpDisk disk(7 << 20);
-  ASSERT_TRUE(disk.mounted());
-  options.directory = disk / "data";
-  options.journal_bytes = 4 << 20;
-  open();
-  commit(writer->adopt(1));
-  commit(writer->entries(1, "x"));
-  EXPECT_EQ(store->counters().journaled, 0U);
-  EXPECT_FALSE(fs::exists(options.directory + "/" + kJournal));
-  EXPECT_FALSE(fs::exists(options.directory + "/" + journal::kNewFile));
 }
 
 }  // namespace
