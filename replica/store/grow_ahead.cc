@@ -206,14 +206,20 @@ bool GrowAhead::must_refuse() const {
 
 void GrowAhead::report(std::unique_lock<std::mutex>& lock) {
   const bool refuse = must_refuse();
-  if (refuse == refuse_) return;
+  if (refuse == refuse_) {
+    told_ = told_ || refuse;  // as of open
+    return;
+  }
   refuse_ = refuse;
   log::warn("store", "{}: used={} grown={} free_inside={}", refuse ? "writes are refused" : "writes are taken again",
             used_.load(), grown_.load(), free_bytes_);
-  if (!on_space_) return;
-  lock.unlock();
-  on_space_(refuse);
-  lock.lock();
+  if (on_space_) {
+    lock.unlock();
+    on_space_(refuse);
+    lock.lock();
+  }
+  told_ = refuse;
+  wake_writer_.notify_all();
 }
 
 GrowAhead::Lease GrowAhead::reserve(std::uint64_t bytes) {
@@ -235,6 +241,11 @@ GrowAhead::Lease GrowAhead::reserve(std::uint64_t bytes) {
     goal_ = std::max(goal_, easy);
     wake_grower_.notify_one();
     wake_writer_.wait_for(lock, kReserveWaitMax, [&] { return stop_ || full_ || grown_ >= easy; });
+  }
+  // Who writes faster than the grower is scheduled would use up the reserve before anybody hears of it.
+  if (thread_.joinable() && must_refuse() && !told_) {
+    wake_grower_.notify_one();
+    wake_writer_.wait_for(lock, kReserveWaitMax, [&] { return stop_ || told_ || !must_refuse(); });
   }
   lease.limit_ = grown_;
   if (lease.limit_ >= need) return lease;
