@@ -31,7 +31,8 @@ constexpr const char* kFooter = R"(
 Exit status: 0 after SIGTERM or SIGINT; 1 the data directory or a port could not
 be used; 2 the command line or the configuration cannot be meant.
 
-Files: DIR/data.mdb (log and tree), DIR/coord.lock, DIR/myid (server id).
+Files: DIR/data.mdb (log and tree), DIR/journal (what was acknowledged last),
+DIR/coord.lock, DIR/myid (server id).
 See coordd(8) and coord.cfg(5).)";
 
 struct Arguments {

@@ -9,6 +9,28 @@ namespace coord::store {
 
 using schema::Key;
 
+const char* follow(State& state, const Batch& batch) {
+  schema::Positions& at = state.positions;
+  for (const LogEntry& entry : batch.append) {
+    if (entry.previous != at.last_logged) return "gap in the log";
+    if (entry.zxid <= at.last_logged) return "zxids ascend";
+    if (entry.payload == nullptr) return "an entry has a payload";
+    if (entry.zxid.epoch() > state.epochs.current) return "entries of an epoch not adopted";
+    at.last_logged = entry.zxid;
+  }
+  if (batch.commit_hint) {
+    if (*batch.commit_hint > at.last_logged) return "committed beyond the log";
+    at.commit_hint = std::max(at.commit_hint, *batch.commit_hint);
+  }
+  if (batch.fold) {
+    if (batch.fold->tree_durable < at.tree_durable) return "the tree does not go back";
+    if (batch.fold->tree_durable > at.last_logged) return "the tree is ahead of the log";
+    at.tree_durable = batch.fold->tree_durable;
+    at.commit_hint = std::max(at.commit_hint, at.tree_durable);
+  }
+  return nullptr;
+}
+
 // One cursor serves all appends, truncations and purges of a transaction.
 Cursor* BatchApply::log_cursor(int& rc) {
   rc = 0;

@@ -22,6 +22,10 @@ struct State {
   Zxid staged;    // of the complete snapshot in the other slot; 0: none
 };
 
+// What a batch does to this that goes through the journal: entries, commit hint, and a fold of what is in the log.
+// Returns what it contradicts, or nullptr.
+const char* follow(State& state, const Batch& batch);
+
 struct PurgeLimits {
   std::uint64_t keep_bytes = 0;  // of pages that the log takes
   std::uint64_t keep_entries = 0;

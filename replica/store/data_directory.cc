@@ -117,6 +117,12 @@ bool DataDirectory::has_data() const {
   return ::stat(data_file().c_str(), &st) == 0 && st.st_size > 0;
 }
 
+Result<bool, Fault> DataDirectory::remove(const char* name) const {
+  if (::unlink((path_ + "/" + name).c_str()) == 0) return sync();
+  if (errno == ENOENT) return true;
+  return fail(fault(path_, std::string(name) + " cannot be removed: " + error_text_of(errno)));
+}
+
 Result<bool, Fault> DataDirectory::sync() const { return sync_directory(path_); }
 
 }  // namespace coord::store

@@ -21,6 +21,7 @@ class DataDirectory {
   const std::string& path() const { return path_; }
   std::string data_file() const;
   bool has_data() const;  // there is a data file that is not empty
+  Result<bool, Fault> remove(const char* name) const;  // durably; it need not be there
   // Makes the names in the directory durable.
   Result<bool, Fault> sync() const;
 

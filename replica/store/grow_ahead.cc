@@ -206,14 +206,20 @@ bool GrowAhead::must_refuse() const {
 
 void GrowAhead::report(std::unique_lock<std::mutex>& lock) {
   const bool refuse = must_refuse();
-  if (refuse == refuse_) return;
+  if (refuse == refuse_) {
+    told_ = told_ || refuse;  // as of open
+    return;
+  }
   refuse_ = refuse;
   log::warn("store", "{}: used={} grown={} free_inside={}", refuse ? "writes are refused" : "writes are taken again",
             used_.load(), grown_.load(), free_bytes_);
-  if (!on_space_) return;
-  lock.unlock();
-  on_space_(refuse);
-  lock.lock();
+  if (on_space_) {
+    lock.unlock();
+    on_space_(refuse);
+    lock.lock();
+  }
+  told_ = refuse;
+  wake_writer_.notify_all();
 }
 
 GrowAhead::Lease GrowAhead::reserve(std::uint64_t bytes) {
@@ -224,10 +230,22 @@ GrowAhead::Lease GrowAhead::reserve(std::uint64_t bytes) {
   // The last quarter of a step is not touched before it is known whether there is more: else a grower that gets no CPU
   // finds the disk full only when the reserve is gone.
   const std::uint64_t easy = need + options_.step / 4;
+  while (!thread_.joinable() && grown_ < easy && !full_) {
+    lock.unlock();
+    const int error = grow_chunk(easy);
+    if (error != 0 && !is_full(error)) storage_failed("writing ahead " + options_.path, std::strerror(error));
+    lock.lock();
+    full_ = error != 0;
+  }
   if (grown_ < easy && !full_) {
     goal_ = std::max(goal_, easy);
     wake_grower_.notify_one();
     wake_writer_.wait_for(lock, kReserveWaitMax, [&] { return stop_ || full_ || grown_ >= easy; });
+  }
+  // Who writes faster than the grower is scheduled would use up the reserve before anybody hears of it.
+  if (thread_.joinable() && must_refuse() && !told_) {
+    wake_grower_.notify_one();
+    wake_writer_.wait_for(lock, kReserveWaitMax, [&] { return stop_ || told_ || !must_refuse(); });
   }
   lease.limit_ = grown_;
   if (lease.limit_ >= need) return lease;
@@ -241,6 +259,11 @@ void GrowAhead::committed(std::uint64_t used) {
   used_ = used;
   if (grown_ < used) grown_ = used;  // only under a lease that keeps the grower out
   if (grown_ < used + options_.step / 2 && !refuse_) wake_grower_.notify_one();
+}
+
+bool GrowAhead::full() const {
+  const std::lock_guard lock(mutex_);
+  return full_;
 }
 
 Space GrowAhead::space() const {

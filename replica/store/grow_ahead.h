@@ -59,12 +59,14 @@ class GrowAhead {
     std::unique_lock<std::mutex> alone_;
     std::uint64_t limit_ = 0;
   };
-  // Waits until `bytes` and a quarter of a step behind what is used are written ahead, or that has failed.
+  // Waits until `bytes` and a quarter of a step behind what is used are written ahead, or that has failed; and, if
+  // writes are to be refused, until that has been told. Before start(), growing is done here.
   Lease reserve(std::uint64_t bytes);
   // The transaction is durable; the lease still lives.
   void committed(std::uint64_t used);
 
   Space space() const;
+  bool full() const;  // the last attempt to grow failed
 
  private:
   explicit GrowAhead(Options options);
@@ -93,6 +95,7 @@ class GrowAhead {
   std::condition_variable wake_writer_;
   bool stop_ = false;
   bool full_ = false;             // the last attempt failed
+  bool told_ = false;             // on_space was called, and came back, with this
   std::uint64_t goal_ = 0;        // grow up to here
   std::uint64_t free_bytes_ = 0;  // inside the file, as of the last failure
   std::chrono::steady_clock::time_point retry_;

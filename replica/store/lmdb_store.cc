@@ -19,6 +19,7 @@ constexpr std::size_t kGroupEntriesMax = 1000;
 constexpr std::size_t kGroupBytesMax = 4U << 20;
 constexpr std::size_t kGroupBytesTight = 256U << 10;  // when the reserve is being used up
 constexpr std::uint64_t kPurgeBase = 64;
+constexpr std::uint64_t kGroupsPerSlice = 8;
 constexpr std::uint64_t kKeepBytesFactor = 8;          // log_keep_ms keeps no more than this times log_keep_bytes
 constexpr std::uint64_t kInstallBytes = 8U << 20;
 
@@ -37,174 +38,16 @@ Weight weigh(const Batch& batch) {
   return weight;
 }
 
+std::uint64_t folds(const std::vector<Batch>& group) {
+  const auto fold = [](const Batch& batch) { return batch.fold.has_value(); };
+  return static_cast<std::uint64_t>(std::count_if(group.begin(), group.end(), fold));
+}
+
 bool installs(const std::vector<Batch>& group) {
   return std::any_of(group.begin(), group.end(), [](const Batch& batch) { return batch.install_snapshot; });
 }
 
 }  // namespace
-
-Result<std::unique_ptr<Store>, Fault> open_lmdb(const LmdbOptions& options) { return LmdbStore::open(options); }
-
-// --- open
-
-LmdbStore::LmdbStore(const LmdbOptions& options, DataDirectory directory)
-    : options_(options), directory_(std::move(directory)) {}
-
-Result<std::unique_ptr<Store>, Fault> LmdbStore::open(const LmdbOptions& options) {
-  if (options.grow_bytes < GrowAhead::kMinimum || options.map_bytes < options.grow_bytes) {
-    return fail(Fault{"the step in which the data file grows must be at least 4 MiB and at most the map size"});
-  }
-  auto directory = DataDirectory::open(options.directory);
-  if (!directory) return fail(std::move(directory.error()));
-  std::unique_ptr<LmdbStore> store(new LmdbStore(options, std::move(*directory)));
-  if (auto checked = store->inspect(); !checked) return fail(std::move(checked.error()));
-  if (auto opened = store->open_env(); !opened) return fail(std::move(opened.error()));
-  if (auto opened = store->open_grower(); !opened) return fail(std::move(opened.error()));
-  if (options.salvage) {
-    if (auto salvaged = store->salvage(); !salvaged) return fail(std::move(salvaged.error()));
-  }
-  return std::unique_ptr<Store>(std::move(store));
-}
-
-Fault LmdbStore::fault(const std::string& what) const { return {"data directory " + options_.directory + ": " + what}; }
-
-Result<bool, Fault> LmdbStore::check_identity(const Meta& meta) const {
-  if (meta.sid != options_.sid) {
-    return fail(fault("belongs to server id " + std::to_string(meta.sid.value) + ", this server is " +
-                      std::to_string(options_.sid.value) + "; correct myid or the directory"));
-  }
-  if (!options_.cluster_id.empty() && !meta.cluster_id.empty() && meta.cluster_id != options_.cluster_id) {
-    return fail(fault("belongs to cluster " + meta.cluster_id + ", not " + options_.cluster_id +
-                      "; correct the configuration or the directory"));
-  }
-  return true;
-}
-
-// Looks before anything is opened for writing, without LMDB's lock file: ours keeps everybody else out.
-Result<bool, Fault> LmdbStore::inspect() {
-  if (!directory_.has_data()) return true;
-  Env env;
-  if (const int rc = env.open(options_.directory, options_.map_bytes, MDB_RDONLY | MDB_NOLOCK); rc != 0) {
-    return fail(fault(std::string(schema::kDataFile) + " cannot be opened: " + lmdb_text(rc)));
-  }
-  struct stat st {};
-  if (::stat(directory_.data_file().c_str(), &st) != 0 || static_cast<std::uint64_t>(st.st_size) < env.used_bytes()) {
-    return fail(fault(std::string(schema::kDataFile) + " is cut off: " + std::to_string(st.st_size) + " bytes of " +
-                      std::to_string(env.used_bytes()) + "; restore it from a backup"));
-  }
-  Txn txn;
-  if (const int rc = txn.begin(env, MDB_RDONLY); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
-  MDB_stat stat{};
-  mdb_env_stat(env.get(), &stat);
-  if (stat.ms_entries == 0) return true;  // a process died while it made the directory
-  Databases dbs;
-  if (const int rc = open_databases(txn.get(), 0, dbs); rc != 0) {
-    return fail(fault("is not one of this program, or damaged: " + lmdb_text(rc)));
-  }
-  const auto meta = read_meta(txn.get(), dbs, options_.salvage ? &broken_log_ : nullptr);
-  if (meta) return check_identity(*meta);
-  // Version 1 is looked at when it has been upgraded, in a transaction that is given up if something is wrong with it.
-  if (is_version_1(txn.get(), dbs)) return true;
-  return fail(fault(meta.error().message));
-}
-
-Result<bool, Fault> LmdbStore::open_env() {
-  // Made here and not with the records below, so that a bad cluster id leaves no file.
-  if (!options_.cluster_id.empty() && !valid_cluster_id(options_.cluster_id)) {
-    return fail(fault("a cluster id is 32 hexadecimal digits in lower case, not \"" + options_.cluster_id + "\""));
-  }
-  auto fresh = make_meta(options_.sid);
-  if (!fresh) return fail(fault(fresh.error().message));
-  if (const int rc = env_.open(options_.directory, options_.map_bytes, 0); rc != 0) {
-    return fail(fault("cannot be opened: " + lmdb_text(rc)));
-  }
-  int dead = 0;
-  if (const int rc = mdb_reader_check(env_.get(), &dead); rc != 0) {
-    return fail(fault("stale readers cannot be cleared: " + lmdb_text(rc)));
-  }
-  if (dead > 0) log::info("store", "cleared stale readers: count={}", dead);
-
-  Txn txn;
-  int rc = txn.begin(env_, 0);
-  if (rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
-  MDB_stat stat{};
-  mdb_env_stat(env_.get(), &stat);
-  const bool is_new = stat.ms_entries == 0;
-  rc = open_databases(txn.get(), MDB_CREATE, dbs_);
-  if (rc == 0 && is_new) rc = write_all_meta(txn.get(), dbs_, *fresh);
-  if (rc == 0 && !is_new) rc = upgrade_meta(txn.get(), dbs_);
-  if (rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
-  auto meta = read_meta(txn.get(), dbs_, options_.salvage ? &broken_log_ : nullptr);
-  if (!meta) return fail(fault(meta.error().message));
-  if (auto checked = check_identity(*meta); !checked) return checked;
-  if (rc = txn.commit(); rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
-  if (auto synced = directory_.sync(); !synced) return fail(std::move(synced.error()));
-
-  meta_ = std::move(*meta);
-  opened_ = dbs_;
-  state_.epochs = meta_.epochs;
-  state_.identity.sid = meta_.sid;
-  state_.identity.directory_id = meta_.directory_id;
-  state_.identity.cluster_id = meta_.cluster_id;
-  state_.identity.secret = meta_.secret;
-  state_.positions = {meta_.tree_durable, meta_.commit_hint, meta_.log_floor, meta_.last_logged};
-  return true;
-}
-
-Result<bool, Fault> LmdbStore::open_grower() {
-  GrowAhead::Options grow;
-  grow.path = directory_.data_file();
-  grow.page_size = env_.page_size();
-  grow.step = options_.grow_bytes;
-  grow.limit = options_.map_bytes / grow.page_size * grow.page_size;
-  grow.free_bytes = [this] { return free_bytes(); };
-  auto opened = GrowAhead::open(std::move(grow), env_.used_bytes());
-  if (!opened) return fail(std::move(opened.error()));
-  grow_ = std::move(*opened);
-  stager_ = std::make_unique<SnapshotStager>(env_, *grow_, [this](const char* what, int rc) { failed(what, rc); });
-  if (const int rc = stager_->look(dbs_); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
-  reader_ = std::make_unique<LogReader>(env_, [this](const std::string& what, const std::string& error) {
-    storage_failed(what + " in " + directory_.data_file(), error);
-  });
-  return true;
-}
-
-// Every record of tree and log, as loading would find it.
-Result<bool, Fault> LmdbStore::verify() {
-  if (broken_log_) return fail(fault(*broken_log_));
-  const auto good = [](auto...) -> Result<bool, Fault> { return true; };
-  if (auto loaded = load_tree(good, good, good); !loaded) return loaded;
-  return read_log(meta_.log_floor, [](const LogEntry&) {});
-}
-
-// What is broken cannot be told from what is missing: the whole comes from the other members again. Promises stay.
-Result<bool, Fault> LmdbStore::salvage() {
-  const auto verified = verify();
-  if (verified) return true;
-  log::error("store", "{}; log and tree are emptied, and come from the other members again", verified.error().message);
-  Txn txn;
-  int rc = txn.begin(env_, 0);
-  if (rc == 0) rc = empty_all(txn.get());
-  if (rc == 0) rc = write_positions(txn.get(), dbs_.meta, {});
-  if (rc == 0) rc = write_damaged(txn.get(), dbs_.meta, true);
-  if (rc == 0) rc = txn.commit();
-  if (rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
-  grow_->committed(env_.used_bytes());
-  meta_.damaged = true;
-  meta_.tree_durable = meta_.commit_hint = meta_.log_floor = meta_.last_logged = Zxid{};
-  meta_.epoch_ends.clear();
-  state_.positions = {};
-  return true;
-}
-
-int LmdbStore::empty_all(MDB_txn* txn) {
-  int rc = mdb_drop(txn, dbs_.log, 0);
-  if (rc == 0) rc = mdb_drop(txn, dbs_.node, 0);
-  if (rc == 0) rc = mdb_drop(txn, dbs_.session, 0);
-  MDB_val key = to_val(counters_key(dbs_.slot));
-  if (rc == 0) rc = mdb_del(txn, dbs_.meta, &key, nullptr);
-  return rc == MDB_NOTFOUND ? 0 : rc;
-}
 
 LmdbStore::~LmdbStore() {
   {
@@ -214,6 +57,7 @@ LmdbStore::~LmdbStore() {
   wake_.notify_one();
   if (writer_.joinable()) writer_.join();
   reader_.reset();
+  applier_.reset();
   stager_.reset();
   grow_.reset();  // before the environment that free_bytes() reads
 }
@@ -247,6 +91,7 @@ Result<bool, Fault> LmdbStore::load_records(MDB_txn* txn, MDB_dbi dbi, const cha
 
 Result<bool, Fault> LmdbStore::load_tree(const OnNode& on_node, const OnSession& on_session,
                                          const OnCounters& on_counters) {
+  applier_->settle();
   Txn txn;
   if (const int rc = txn.begin(env_, MDB_RDONLY); rc != 0) return fail(fault("cannot be read: " + lmdb_text(rc)));
   // Also while the writer works, which may have changed the slots: the transaction tells.
@@ -277,6 +122,7 @@ Result<bool, Fault> LmdbStore::load_tree(const OnNode& on_node, const OnSession&
 }
 
 Result<bool, Fault> LmdbStore::read_log(Zxid after, const std::function<void(LogEntry)>& on_entry) {
+  applier_->settle();
   Txn txn;
   Cursor cursor;
   int rc = txn.begin(env_, MDB_RDONLY);
@@ -339,6 +185,7 @@ void LmdbStore::read_log_later(Zxid after, Zxid up_to, std::size_t max_bytes,
 }
 
 std::unique_ptr<SnapshotSource> LmdbStore::open_snapshot() {
+  applier_->settle();
   auto source = LmdbSnapshotSource::open(env_, opened_, pins_, options_.directory);
   if (!source) storage_failed("reading a snapshot", source.error().message);
   return std::move(*source);
@@ -355,6 +202,7 @@ void LmdbStore::enqueue(Item item) {
     wake_.notify_one();
   } else if (!writer_.joinable()) {
     grow_->start(on_space_);
+    applier_->start();
     writer_ = std::thread([this] { run(); });
   }
 }
@@ -370,32 +218,44 @@ void LmdbStore::run() {
     lock.unlock();
     if (item_) {
       handle(*std::exchange(item_, std::nullopt));
-    } else if (!group_.empty()) {
-      commit_group();
-      if (on_durable_) on_durable_(group_.back().id);
+    } else {
+      const std::uint64_t id = group_.back().id;
+      const bool journaled = !direct_ && journal_group();
+      if (!journaled) commit_group();
       group_.clear();
+      if (on_durable_) on_durable_(id);
+      if (!journaled) clear_some();
     }
-    clear_some();
     lock.lock();
   }
+  lock.unlock();
+  applier_->drain();
+  close_journal();
 }
 
-// Waits for work and moves one transaction's worth into group_. False: stopped, and all is done.
+// The rest is entries of the log, which the journal takes, and what follows from these, which can wait. What holds
+// nothing at all asks for a transaction.
+bool LmdbStore::needs_database(const Batch& batch, Zxid last_logged) const {
+  if (batch.install_snapshot || batch.identity || batch.repaired || batch.truncate_after || batch.epochs) return true;
+  if (batch.append.empty() && !batch.commit_hint && !batch.fold) return true;
+  const Zxid last = batch.append.empty() ? last_logged : batch.append.back().zxid;
+  return batch.fold && batch.fold->tree_durable > last;
+}
+
+// Waits for work and moves one record's or transaction's worth into group_. False: stopped, and all is done.
 bool LmdbStore::take(std::unique_lock<std::mutex>& lock) {
   while (queue_.empty() && !stop_) {
-    if (stager_->may_clear()) return true;  // with nothing, which is time for it
     idle_ = true;
-    if (stager_->garbage()) {
-      wake_.wait_for(lock, std::chrono::seconds(1));
-    } else {
-      wake_.wait(lock);
-    }
+    wake_.wait(lock);
   }
   idle_ = false;
   const Space space = grow_->space();
   const bool tight = space.grown_bytes < space.used_bytes + options_.grow_bytes / 2;
-  const std::size_t bytes_max = tight ? kGroupBytesTight : kGroupBytesMax;
+  const bool journaling = journal_ != nullptr && !grow_->full();
+  std::size_t bytes_max = tight ? kGroupBytesTight : kGroupBytesMax;
+  if (journaling) bytes_max = std::min<std::size_t>(bytes_max, journal_->segment_bytes() / 2);
   Weight sum;
+  Zxid last = front_.positions.last_logged;
   while (!queue_.empty()) {
     auto* batch = std::get_if<Batch>(&queue_.front());
     if (batch == nullptr) {
@@ -404,44 +264,57 @@ bool LmdbStore::take(std::unique_lock<std::mutex>& lock) {
       queue_.pop_front();
       return true;
     }
+    const bool direct = !journaling || needs_database(*batch, last);
     const Weight weight = weigh(*batch);
     const bool fits = sum.entries + weight.entries <= kGroupEntriesMax && sum.bytes + weight.bytes <= bytes_max;
-    if (!group_.empty() && !fits) break;
+    if (!group_.empty() && (!fits || direct != direct_)) break;
+    direct_ = direct;
     sum.entries += weight.entries;
     sum.bytes += weight.bytes;
+    if (!batch->append.empty()) last = batch->append.back().zxid;
     group_.push_back(std::move(*batch));
     queue_.pop_front();
   }
   return !group_.empty();
 }
 
-// A slice whenever there is nothing to do; under load one in a while, so that a commit rarely waits for it.
-void LmdbStore::clear_some() {
-  if (!stager_->may_clear()) return;
-  constexpr std::uint64_t kGroupsPerSlice = 8;
-  bool busy = false;
-  {
-    const std::lock_guard lock(mutex_);
-    busy = !queue_.empty() || stop_;
-  }
-  if (busy && ++since_slice_ < kGroupsPerSlice) return;
-  since_slice_ = 0;
-  stager_->clear_slice(dbs_);
-}
-
 void LmdbStore::handle(Item item) {
+  applier_->drain();
+  std::unique_lock database(database_);
   if (const auto* first = std::get_if<BeginSnapshot>(&item)) {
     state_.staged = Zxid{};
     stager_->begin(dbs_, first->zxid);
   } else if (const auto* piece = std::get_if<PieceOfSnapshot>(&item)) {
     stager_->piece(dbs_, piece->bytes);
   } else if (const auto* end = std::get_if<EndSnapshot>(&item)) {
-    state_.staged = stager_->end();
-    end->staged(state_.staged);
+    const Zxid staged = state_.staged = stager_->end();
+    database.unlock();
+    end->staged(staged);
   } else {
     state_.staged = Zxid{};
     stager_->drop();
   }
+  applier_->look_aside();
+}
+
+// A slice whenever there is nothing to do; under load one in a while, so that a transaction rarely waits for it. The
+// writer does its share: who writes all the time might leave the applier no moment in between.
+void LmdbStore::clear_some() {
+  {
+    const std::lock_guard lock(mutex_);
+    const bool busy = !queue_.empty() || stop_;
+    if (busy && ++since_slice_ < kGroupsPerSlice) return;
+  }
+  since_slice_ = 0;
+  const std::lock_guard database(database_);
+  if (stager_->may_clear()) stager_->clear_slice(dbs_);
+}
+
+Applier::Aside LmdbStore::clear_aside() {
+  const std::lock_guard database(database_);
+  if (!stager_->garbage()) return Applier::Aside::kNothing;
+  if (stager_->may_clear() && stager_->clear_slice(dbs_)) return Applier::Aside::kMore;
+  return Applier::Aside::kLater;
 }
 
 void LmdbStore::note_age(Zxid last_logged) {
@@ -452,11 +325,11 @@ void LmdbStore::note_age(Zxid last_logged) {
   while (ages_.size() > 1 && now - ages_[1].first >= keep) ages_.pop_front();
 }
 
-PurgeLimits LmdbStore::purge_limits(std::uint64_t entries) const {
+PurgeLimits LmdbStore::purge_limits(std::uint64_t slice) const {
   PurgeLimits limits;
   limits.keep_bytes = options_.log_keep_bytes;
   limits.keep_entries = options_.log_keep_entries;
-  limits.slice = 2 * entries + kPurgeBase;
+  limits.slice = slice;
   limits.ceiling = pins_->lowest();
   if (options_.log_keep_ms != 0) {
     // The log ended here when the time to keep began; everything above is younger.
@@ -468,21 +341,135 @@ PurgeLimits LmdbStore::purge_limits(std::uint64_t entries) const {
   return limits;
 }
 
+// --- the journal's way
+
+// False: it is to be a transaction after all.
+bool LmdbStore::journal_group() {
+  const auto begin = std::chrono::steady_clock::now();
+  applier_->wait_for_room();
+  Applier::Group group;
+  const PageBound bound(env_.page_size());
+  Done done;
+  for (const Batch& batch : group_) {
+    const Weight weight = weigh(batch);
+    group.bytes += weight.bytes;
+    group.entries += weight.entries;
+    done.entries += batch.append.size();
+    if (batch.fold) done.folded_nodes += batch.fold->nodes.size();
+    bound.add(batch, group.work);
+  }
+  const std::uint64_t bytes = Journal::bytes_of(group_);
+  if (!journal_->fits(bytes) || !room_for(group.work)) return false;
+  // Before it is written: what contradicts the log would be found again by each start.
+  for (const Batch& batch : group_) {
+    const char* contradiction = follow(front_, batch);
+    COORD_CHECK_MSG(contradiction == nullptr, contradiction);
+  }
+  group.sequence = journal_->sequence();
+  if (done.entries > 0) {
+    if (!journal_->begun()) begin_journal();
+    applier_->wait_for(journal_->overwrites(bytes));
+    group.sequence = journal_->append(group_);
+  }
+  group.batches = std::move(group_);
+  group_ = {};
+  applier_->add(std::move(group));
+  count(begin, done, true);
+  return true;
+}
+
+// The database is to take it one day: with all that waits already, it must fit what is written ahead.
+bool LmdbStore::room_for(const Work& work) const {
+  auto [taken, queued] = applier_->ahead();
+  queued += work;
+  queued.log.deletes = 2 * queued.log.puts + kPurgeBase;
+  taken.log.deletes = 2 * taken.log.puts + kPurgeBase;
+  Txn txn;
+  if (const int rc = txn.begin(env_, MDB_RDONLY); rc != 0) failed("begin", rc);
+  const PageBound bound(env_.page_size());
+  const std::uint64_t pages = bound.pages(txn.get(), dbs_, queued) + bound.pages(txn.get(), dbs_, taken);
+  txn.abort();
+  return grow_->reserve(pages * env_.page_size()).covered();
+}
+
+// The header first: a journal that the database does not know holds nothing.
+void LmdbStore::begin_journal() {
+  const auto id = fresh_journal_id();
+  COORD_CHECK_MSG(id, "no random numbers to be had from the system");
+  applier_->drain();
+  journal_->begin(*id);
+  const std::lock_guard database(database_);
+  std::vector<Batch> nothing;
+  commit(nothing, {}, {true, *id, 0}, 0);
+}
+
+// All is applied. Who opens next finds nothing in the journal, or does not even know of it.
+void LmdbStore::close_journal() {
+  if (journal_ == nullptr || !journal_->begun()) return;
+  const std::lock_guard database(database_);
+  std::vector<Batch> nothing;
+  commit(nothing, {}, {false, journal_->id(), journal_->sequence()}, purge_owed_);
+}
+
+void LmdbStore::apply(Applier::Group& group) {
+  const auto begin = std::chrono::steady_clock::now();
+  {
+    const std::lock_guard database(database_);
+    JournalMark mark = mark_;
+    mark.sequence = std::max(mark.sequence, group.sequence);
+    commit(group.batches, group.work, mark, kPurgeBase);
+  }
+  const auto spent = std::chrono::steady_clock::now() - begin;
+  const auto ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count());
+  const std::lock_guard lock(mutex_);
+  ++counters_.applied;
+  counters_.apply_ns_total += ns;
+}
+
+// --- the database's
+
 void LmdbStore::commit_group() {
   const auto begin = std::chrono::steady_clock::now();
+  applier_->drain();
+  Done done;
+  {
+    const std::lock_guard database(database_);
+    Work work;
+    const PageBound bound(env_.page_size());
+    for (const Batch& batch : group_) bound.add(batch, work);
+    done = commit(group_, work, mark_, kPurgeBase);
+    front_ = state_;
+  }
+  applier_->look_aside();
+  count(begin, done, false);
+}
+
+void LmdbStore::count(std::chrono::steady_clock::time_point begin, const Done& done, bool journaled) {
+  const auto spent = std::chrono::steady_clock::now() - begin;
+  const auto ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count());
+  const std::lock_guard lock(mutex_);
+  ++counters_.commits;
+  if (journaled) ++counters_.journaled;
+  counters_.entries += done.entries;
+  counters_.folded_nodes += done.folded_nodes;
+  counters_.commit_ns_total += ns;
+  counters_.commit_ns_max = std::max(counters_.commit_ns_max, ns);
+}
+
+// One durable transaction. `purge_for`: entries to purge besides those that make room for the new ones.
+LmdbStore::Done LmdbStore::commit(std::vector<Batch>& batches, Work work, const JournalMark& mark,
+                                  std::uint64_t purge_for) {
   State state = state_;
-  Counters done;
+  Done done;
   Txn txn;
   if (const int rc = txn.begin(env_, 0); rc != 0) failed("begin", rc);
 
   const PageBound bound(env_.page_size());
-  Work work;
-  for (const Batch& batch : group_) bound.add(batch, work);
-  work.log.deletes = 2 * work.log.puts + kPurgeBase;
+  work.log.deletes = 2 * work.log.puts + purge_for;
   const std::uint64_t used = env_.used_bytes();
   std::uint64_t bytes = bound.pages(txn.get(), dbs_, work) * env_.page_size();
   // An install empties the log: the list of its pages is written. What is folded then goes to the other slot.
-  const bool installing = installs(group_);
+  const bool installing = installs(batches);
   if (installing) {
     Databases other = dbs_;
     other.swap_slots();
@@ -490,9 +477,14 @@ void LmdbStore::commit_group() {
   }
   const GrowAhead::Lease lease = grow_->reserve(bytes);
 
-  apply_group(txn, state, done);
+  if (!batches.empty()) purge_owed_ = folds(batches) > 1 ? 2 * work.log.puts + kPurgeBase : 0;
+  apply_all(txn, batches, purge_for, state, done);
+  if (mark.open != mark_.open || mark.sequence != mark_.sequence) {
+    if (const int rc = write_mark(txn.get(), dbs_.meta, mark); rc != 0) failed("write", rc);
+  }
   if (const int rc = txn.commit(); rc != 0) failed("commit", rc);
   state_ = state;
+  mark_ = mark;
   if (installing) {
     dbs_.swap_slots();
     stager_->installed();
@@ -505,27 +497,19 @@ void LmdbStore::commit_group() {
   // Beyond this the grower may have been writing too.
   COORD_CHECK_MSG(!lease.covered() || used_now <= lease.limit(), "a commit outran what was written ahead for it");
   grow_->committed(used_now);
-
-  const auto spent = std::chrono::steady_clock::now() - begin;
-  const auto ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count());
-  const std::lock_guard lock(mutex_);
-  ++counters_.commits;
-  counters_.entries += done.entries;
-  counters_.folded_nodes += done.folded_nodes;
-  counters_.commit_ns_total += ns;
-  counters_.commit_ns_max = std::max(counters_.commit_ns_max, ns);
+  return done;
 }
 
-void LmdbStore::apply_group(Txn& txn, State& state, Counters& done) {
+void LmdbStore::apply_all(Txn& txn, std::vector<Batch>& batches, std::uint64_t purge_for, State& state, Done& done) {
   BatchApply apply(txn.get(), dbs_, env_.page_size(), state);
-  for (Batch& batch : group_) {
+  for (Batch& batch : batches) {
     if (const int rc = apply.apply(batch); rc != 0) failed("write", rc);
   }
-  if (const int rc = apply.purge(purge_limits(apply.entries())); rc != 0) failed("purge", rc);
+  PurgeLimits limits = purge_limits(2 * apply.entries() + purge_for);
+  if (const int rc = limits.slice == 0 ? 0 : apply.purge(limits); rc != 0) failed("purge", rc);
   if (const int rc = apply.finish(); rc != 0) failed("write", rc);
   state = apply.state();
-  done.entries = apply.entries();
-  done.folded_nodes = apply.folded_nodes();
+  done = {apply.entries(), apply.folded_nodes()};
 }
 
 void LmdbStore::failed(const char* what, int rc) const {

@@ -1,5 +1,8 @@
-// The store on LMDB: one writer thread that merges what is queued into one transaction and commits it durably (default
-// sync flags), and the thread that writes the file ahead. On disk: schema.h. Shell.
+// The store on LMDB, with a journal in front of it (journal.h). The writer thread merges what is queued into one record
+// of the journal, reports it durable, and hands it to the applier's thread, which brings the database up to it in
+// larger transactions (default sync flags: each is durable). What a journal record cannot say (epochs, identity,
+// truncation, an installed snapshot), and everything where there is no journal or the disk is full, the writer commits
+// itself, once all before it is applied. A third thread writes the file ahead. On disk: schema.h. Shell.
 #pragma once
 
 #include <chrono>
@@ -16,9 +19,11 @@
 #include <variant>
 #include <vector>
 
+#include "replica/store/applier.h"
 #include "replica/store/batch_apply.h"
 #include "replica/store/data_directory.h"
 #include "replica/store/grow_ahead.h"
+#include "replica/store/journal.h"
 #include "replica/store/lmdb_env.h"
 #include "replica/store/lmdb_snapshot.h"
 #include "replica/store/log_reader.h"
@@ -51,10 +56,17 @@ class LmdbStore final : public Store {
  private:
   LmdbStore(const LmdbOptions& options, DataDirectory directory);
 
+  // lmdb_open.cc
   Result<bool, Fault> inspect();
+  Result<bool, Fault> inspect_journal(MDB_txn* txn, const Databases& dbs, const Meta& meta);
   Result<bool, Fault> check_identity(const Meta& meta) const;
   Result<bool, Fault> open_env();
   Result<bool, Fault> open_grower();
+  Result<bool, Fault> open_journal();
+  Result<bool, Fault> replay();
+  int replay(Applier::Group& group, const JournalMark& mark);
+  static Batch batch_of(const JournalRecord& record);
+  void take_meta(Meta meta);
   Result<bool, Fault> salvage();
   Result<bool, Fault> verify();
   int empty_all(MDB_txn* txn);
@@ -80,11 +92,27 @@ class LmdbStore final : public Store {
   void run();
   bool take(std::unique_lock<std::mutex>& lock);
   void handle(Item item);
-  void clear_some();
-  PurgeLimits purge_limits(std::uint64_t entries) const;
+  PurgeLimits purge_limits(std::uint64_t slice) const;
   void note_age(Zxid last_logged);
+  // Writer thread.
+  bool needs_database(const Batch& batch, Zxid last_logged) const;
   void commit_group();
-  void apply_group(Txn& txn, State& state, Counters& done);
+  void clear_some();
+  bool journal_group();
+  bool room_for(const Work& work) const;
+  void begin_journal();
+  void close_journal();
+  // Applier's thread.
+  void apply(Applier::Group& group);
+  Applier::Aside clear_aside();
+  // The holder of database_.
+  struct Done {
+    std::uint64_t entries = 0;
+    std::uint64_t folded_nodes = 0;
+  };
+  Done commit(std::vector<Batch>& batches, Work work, const JournalMark& mark, std::uint64_t purge_for);
+  void apply_all(Txn& txn, std::vector<Batch>& batches, std::uint64_t purge_for, State& state, Done& done);
+  void count(std::chrono::steady_clock::time_point begin, const Done& done, bool journaled);
   std::uint64_t free_bytes() const;
   [[noreturn]] void failed(const char* what, int rc) const;
 
@@ -99,11 +127,20 @@ class LmdbStore final : public Store {
   std::function<void(std::uint64_t)> on_durable_;
   std::function<void(bool)> on_space_;
 
-  // Writer thread only, once it runs.
-  State state_;
-  std::vector<Batch> group_;  // becomes one transaction
-  std::optional<Item> item_;  // or this is done
+  std::vector<JournalRecord> left_;        // by a former life; while opening only
+
+  // Writer thread only, once it runs. The databases' names for the slots change only there, with database_ held.
+  std::unique_ptr<Journal> journal_;  // nullptr: each batch is a transaction
+  State front_;                       // as of all that is durable
+  std::vector<Batch> group_;          // becomes one record, or one transaction
+  bool direct_ = false;               // a transaction
+  std::optional<Item> item_;          // or this is done
   std::uint64_t since_slice_ = 0;
+
+  std::mutex database_;  // held by the thread that writes to the database; taken before mutex_
+  State state_;          // of the database
+  JournalMark mark_;
+  std::uint64_t purge_owed_ = 0;  // entries to purge for: several folds were merged, which holds back a purge
   std::unique_ptr<SnapshotStager> stager_;
   // When the log ended where; for log_keep_ms. Oldest first, at most one a second.
   std::deque<std::pair<std::chrono::steady_clock::time_point, Zxid>> ages_;
@@ -116,7 +153,8 @@ class LmdbStore final : public Store {
   bool idle_ = false;
   bool stop_ = false;
   Counters counters_;
-  std::thread writer_;  // starts with the first item
+  std::thread writer_;  // starts with the first item, and with it the applier and the grower
+  std::unique_ptr<Applier> applier_;
   std::unique_ptr<LogReader> reader_;
 };
 

@@ -43,6 +43,7 @@ void LogReader::run() {
     const Job job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
+    settle_();
     job.done(read(job));
     lock.lock();
   }

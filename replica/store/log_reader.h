@@ -23,7 +23,9 @@ class LogReader {
  public:
   // `failed` does not return.
   using Failed = std::function<void(const std::string& what, const std::string& error)>;
-  LogReader(const Env& env, Failed failed) : env_(env), failed_(std::move(failed)) {}
+  // `settle`, on the reader's thread, before each read: makes everything durable visible.
+  LogReader(const Env& env, std::function<void()> settle, Failed failed)
+      : env_(env), settle_(std::move(settle)), failed_(std::move(failed)) {}
   ~LogReader();  // what was not begun is dropped
 
   struct Job {
@@ -38,6 +40,7 @@ class LogReader {
   std::vector<LogEntry> read(const Job& job) const;
 
   const Env& env_;
+  const std::function<void()> settle_;
   const Failed failed_;
   MDB_dbi log_ = 0;
   std::mutex mutex_;

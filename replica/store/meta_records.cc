@@ -146,9 +146,10 @@ int open_databases(MDB_txn* txn, unsigned flags, Databases& dbs) {
 Result<Meta, Fault> read_meta(MDB_txn* txn, const Databases& dbs, std::optional<std::string>* broken_log) {
   const auto format = read_record(txn, dbs.meta, schema::kFormat, 4);
   if (!format) return fail(format.error());
-  if (const auto version = get_u32(format->data()); version != schema::kFormatVersion) {
+  const auto version = get_u32(format->data());
+  if (version != schema::kFormatVersion && version != schema::kFormatWithJournal) {
     return fail(Fault{"has format version " + std::to_string(version) + ", this program knows " +
-                      std::to_string(schema::kFormatVersion) + "; use the program that wrote it"});
+                      std::to_string(schema::kFormatWithJournal) + "; use the program that wrote it"});
   }
   const auto identity = read_record(txn, dbs.meta, schema::kIdentity, 0);
   if (!identity) return fail(identity.error());
@@ -236,6 +237,31 @@ int upgrade_meta(MDB_txn* txn, const Databases& dbs) {
   return rc;
 }
 
+Result<JournalMark, Fault> read_mark(MDB_txn* txn, MDB_dbi meta) {
+  const auto format = read_record(txn, meta, schema::kFormat, 4);
+  if (!format) return fail(format.error());
+  JournalMark mark;
+  MDB_val key = to_val(schema::kJournal);
+  MDB_val value{};
+  if (mdb_get(txn, meta, &key, &value) != MDB_NOTFOUND) {
+    const auto body = read_record(txn, meta, schema::kJournal, schema::kMarkSize);
+    if (!body) return fail(body.error());
+    mark.open = (*body)[0] != 0;
+    mark.id = body->substr(1, schema::kJournalIdSize);
+    mark.sequence = get_u64(body->data() + 1 + schema::kJournalIdSize);
+  }
+  if (mark.open != (get_u32(format->data()) == schema::kFormatWithJournal)) {
+    return fail(damaged(schema::kJournal, "contradicts the format version"));
+  }
+  return mark;
+}
+
+std::optional<std::string> fresh_journal_id() {
+  std::string id(schema::kJournalIdSize, '\0');
+  if (!random_bytes(id.data(), id.size())) return std::nullopt;
+  return id;
+}
+
 int put_record(MDB_txn* txn, MDB_dbi dbi, std::string_view key, std::string_view body, unsigned flags) {
   MDB_val k = to_val(key);
   MDB_val v{schema::kChecksumSize + body.size(), nullptr};
@@ -303,6 +329,18 @@ int write_damaged(MDB_txn* txn, MDB_dbi meta, bool is_damaged) {
   MDB_val key = to_val(schema::kDamaged);
   const int rc = mdb_del(txn, meta, &key, nullptr);
   return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int write_mark(MDB_txn* txn, MDB_dbi meta, const JournalMark& mark) {
+  static_assert(schema::kJournalIdSize == journal::kIdSize);
+  std::array<char, 4> version{};
+  put_u32(version.data(), mark.open ? schema::kFormatWithJournal : schema::kFormatVersion);
+  std::string body(schema::kMarkSize, '\0');
+  body[0] = mark.open ? 1 : 0;
+  std::memcpy(body.data() + 1, mark.id.data(), std::min(mark.id.size(), schema::kJournalIdSize));
+  put_u64(body.data() + 1 + schema::kJournalIdSize, mark.sequence);
+  const int rc = put_record(txn, meta, schema::kJournal, body);
+  return rc != 0 ? rc : put_record(txn, meta, schema::kFormat, {version.data(), version.size()});
 }
 
 int write_all_meta(MDB_txn* txn, const Databases& dbs, const Meta& meta) {

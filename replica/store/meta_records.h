@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/base/result.h"
+#include "replica/store/journal.h"
 #include "replica/store/lmdb_env.h"
 #include "replica/store/schema.h"
 #include "replica/store/store.h"
@@ -49,6 +50,9 @@ Result<Meta, Fault> make_meta(Sid sid);
 bool is_version_1(MDB_txn* txn, const Databases& dbs);
 int upgrade_meta(MDB_txn* txn, const Databases& dbs);
 bool valid_cluster_id(std::string_view id);
+// Where the database stands with the journal. Its checksum is wrong, or it contradicts the format version: a Fault.
+Result<JournalMark, Fault> read_mark(MDB_txn* txn, MDB_dbi meta);
+std::optional<std::string> fresh_journal_id();  // nullopt: no random numbers to be had
 
 // Return LMDB's code.
 int write_all_meta(MDB_txn* txn, const Databases& dbs, const Meta& meta);
@@ -57,6 +61,7 @@ int write_identity(MDB_txn* txn, MDB_dbi meta, const Meta& identity);
 int read_slot(MDB_txn* txn, MDB_dbi meta, std::uint8_t& slot);
 int write_slot(MDB_txn* txn, MDB_dbi meta, std::uint8_t slot);
 int write_damaged(MDB_txn* txn, MDB_dbi meta, bool damaged);
+int write_mark(MDB_txn* txn, MDB_dbi meta, const JournalMark& mark);  // and the format version that goes with it
 int write_epochs(MDB_txn* txn, MDB_dbi meta, const Epochs& epochs);
 // MDB_CORRUPTED: its checksum is wrong.
 int read_positions(MDB_txn* txn, MDB_dbi meta, schema::Positions& positions);

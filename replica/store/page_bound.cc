@@ -27,6 +27,23 @@ MDB_stat stat_of(MDB_txn* txn, MDB_dbi dbi) {
 
 }  // namespace
 
+Work::Changes& Work::Changes::operator+=(const Changes& more) {
+  puts += more.puts;
+  deletes += more.deletes;
+  leaf_bytes += more.leaf_bytes;
+  overflow_pages += more.overflow_pages;
+  return *this;
+}
+
+Work& Work::operator+=(const Work& more) {
+  log += more.log;
+  node += more.node;
+  session += more.session;
+  meta += more.meta;
+  truncates = truncates || more.truncates;
+  return *this;
+}
+
 void PageBound::add_value(std::uint64_t value_size, Work::Changes& changes) const {
   ++changes.puts;
   const std::uint64_t leaf_max = (((page_size_ - kPageHeader) / 2) & ~std::uint64_t{1}) - 2;

@@ -19,7 +19,9 @@ struct Work {
     std::uint64_t deletes = 0;
     std::uint64_t leaf_bytes = 0;      // of values small enough for a leaf
     std::uint64_t overflow_pages = 0;  // of larger ones
+    Changes& operator+=(const Changes& more);
   };
+  Work& operator+=(const Work& more);  // in one transaction
   Changes log;  // puts: appends; deletes: the purge slice
   Changes node;
   Changes session;

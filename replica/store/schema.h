@@ -21,8 +21,11 @@
 //   counters     what the tree handed out with the last fold; absent before the first. counters.1: of the other slot
 //   slot         0 or 1 (1 byte); absent: 0
 //   damaged      nothing; there: log and tree were emptied as something in them was broken, and not yet repaired
+//   journal      0 or 1 (1), id of the journal's life (16), sequence of the last record held (8); absent: 0, never used
 //
 // Version 1 had an identity without directory id, epochs without the promised sid, and one slot; upgraded at open.
+// Version 3 is version 2 while a journal (journal.h) holds what the database does not have yet: from the first write of
+// a process until it ends in an orderly way. A program from before there were journals refuses it, and takes version 2.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +39,7 @@
 namespace coord::store::schema {
 
 inline constexpr std::uint32_t kFormatVersion = 2;
+inline constexpr std::uint32_t kFormatWithJournal = 3;
 inline constexpr const char* kDataFile = "data.mdb";
 inline constexpr const char* kLmdbLockFile = "lock.mdb";
 inline constexpr const char* kLockFile = "coord.lock";
@@ -58,6 +62,7 @@ inline constexpr std::string_view kCounters = "counters";
 inline constexpr std::string_view kCounters1 = "counters.1";
 inline constexpr std::string_view kSlot = "slot";
 inline constexpr std::string_view kDamaged = "damaged";
+inline constexpr std::string_view kJournal = "journal";
 
 inline constexpr std::size_t kChecksumSize = 4;
 inline constexpr std::size_t kKeySize = 8;
@@ -66,6 +71,8 @@ inline constexpr std::size_t kClusterIdSize = 32;
 inline constexpr std::size_t kDirectoryIdSize = 16;
 inline constexpr std::size_t kSecretSize = 32;
 inline constexpr std::size_t kEpochsSize = 12;
+inline constexpr std::size_t kJournalIdSize = 16;
+inline constexpr std::size_t kMarkSize = 1 + kJournalIdSize + 8;
 
 inline void put_u32(char* to, std::uint32_t v) {
   v = __builtin_bswap32(v);

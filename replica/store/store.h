@@ -64,9 +64,10 @@ struct Identity {
   std::string secret;
 };
 
-// One atomic, durable step. Applied in this order: install_snapshot, truncate, append, epochs, identity, commit hint,
-// fold. Purging happens in small slices inside batches, by the store's own limits, never above min(commit_hint,
-// tree_durable), nor above what an open SnapshotSource needs.
+// One atomic, durable step; but what only follows from the log (commit hint, fold) may become durable later, after what
+// it follows from. Applied in this order: install_snapshot, truncate, append, epochs, identity, commit hint, fold. A
+// batch of nothing makes everything before it durable, folds as well. Purging happens in small slices inside batches,
+// by the store's own limits, never above min(commit_hint, tree_durable), nor above what an open SnapshotSource needs.
 struct Batch {
   std::uint64_t id = 0;  // ascending; reported when durable
   // The staged snapshot becomes the tree; the log is emptied; tree_durable, commit_hint, log_floor and last_logged are
@@ -94,6 +95,9 @@ struct Counters {
   std::uint64_t folded_nodes = 0;
   std::uint64_t commit_ns_total = 0;
   std::uint64_t commit_ns_max = 0;
+  std::uint64_t journaled = 0;  // of the commits, those that a journal made durable
+  std::uint64_t applied = 0;    // transactions that took over what was journaled
+  std::uint64_t apply_ns_total = 0;
 };
 
 // A consistent copy of the durable tree for another replica, made while writes go on. Any one thread at a time.
@@ -127,7 +131,8 @@ class Store {
                               std::function<void(std::vector<LogEntry>)> done) = 0;
 
   // --- snapshots
-  virtual std::unique_ptr<SnapshotSource> open_snapshot() = 0;  // any thread
+  // Any thread. Of everything reported durable: may wait for a transaction.
+  virtual std::unique_ptr<SnapshotSource> open_snapshot() = 0;
   // The receiving side, on the submitting thread, in order with submit: pieces as SnapshotSource::next gave them are
   // written beside the present state; end verifies (record checksums, count, digest in the last piece) and makes them
   // durable; `staged` is called on the writer thread with the zxid, or 0 if it was damaged. Nothing is visible before
@@ -156,6 +161,12 @@ struct LmdbOptions {
   bool salvage = false;
   std::uint64_t map_bytes = 256ULL << 30;  // address space
   std::uint64_t grow_bytes = 32ULL << 20;  // step in which the file is written ahead, off the commit path
+  // Of each of the two segments of the journal (journal.h), whole blocks; 0: none, each batch is a transaction.
+  std::uint64_t journal_bytes = 8ULL << 20;
+  // How long what is journaled may wait for the database, at most and when nothing more comes.
+  std::uint64_t apply_age_ms = 500;
+  std::uint64_t apply_quiet_ms = 50;
+  std::uint64_t apply_bytes = 0;  // how much of it makes a transaction at once; 0: 4 MiB, or an eighth of grow_bytes
   std::uint64_t log_keep_bytes = 64ULL << 20;  // purge the log above this
   std::uint64_t log_keep_entries = 100'000;    // or above this, whichever comes first
   // But nothing younger than this, up to 8 times log_keep_bytes; 0: no such rule.
@@ -164,7 +175,8 @@ struct LmdbOptions {
 
 // Opens or creates. Faults, each naming the directory and the remedy, nothing changed: not a directory or not writable,
 // in use by another process (a lock file held by flock), another format version, another sid or cluster id, epochs
-// missing beside a log, the two copies of the epochs differ, damaged meta records.
+// missing beside a log, the two copies of the epochs differ, damaged meta records, a journal that is needed and is
+// missing, damaged, or of another time than the database.
 Result<std::unique_ptr<Store>, Fault> open_lmdb(const LmdbOptions& options);
 
 }  // namespace coord::store

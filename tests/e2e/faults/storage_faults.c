@@ -2,10 +2,10 @@
 //
 //   LD_PRELOAD=storage_faults.so COORD_FAULTS=FILE coordd ...
 //
-// FILE holds lines `CALL ERRNO-NAME`, such as `fdatasync EIO` or `pwrite ENOSPC`; as long as a line for a call is there,
-// the call fails so on files named data.mdb. `pwrite` covers pwritev, `fdatasync` covers fsync. `pwrite SHORT` writes
-// half of what was asked for. `fdatasync SLOW` takes a second. The file is read again at each call: a test switches
-// faults on and off by renaming one into place.
+// FILE holds lines `CALL ERRNO-NAME`, such as `fdatasync EIO` or `pwrite ENOSPC`; as long as a line for a call is
+// there, the call fails so on files named data.mdb or journal. `pwrite` covers pwritev, `fdatasync` covers fsync.
+// `pwrite SHORT` writes half of what was asked for. `fdatasync SLOW` takes a second. The file is read again at each
+// call: a test switches faults on and off by renaming one into place.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -25,7 +25,7 @@ static int is_data_file(int fd) {
   if (n <= 0) return 0;
   path[n] = 0;
   const char* name = strrchr(path, '/');
-  return name != NULL && strcmp(name, "/data.mdb") == 0;
+  return name != NULL && (strcmp(name, "/data.mdb") == 0 || strcmp(name, "/journal") == 0);
 }
 
 // What is to happen to `call` on this file: 0 nothing, an errno, or one of the two below.

@@ -167,9 +167,9 @@ TEST_F(LmdbOpenTest, a_bad_cluster_id_is_refused_and_a_good_one_taken) {
 TEST_F(LmdbOpenTest, another_format_version_is_refused_untouched) {
   fill();
   tamper("meta", [](MDB_txn* txn, MDB_dbi dbi) {
-    return put_record(txn, dbi, schema::kFormat, std::string_view("\0\0\0\x03", 4));
+    return put_record(txn, dbi, schema::kFormat, std::string_view("\0\0\0\x09", 4));
   });
-  expect_refused_untouched("format version 3");
+  expect_refused_untouched("format version 9");
 }
 
 TEST_F(LmdbOpenTest, an_environment_of_another_program_is_refused_untouched) {

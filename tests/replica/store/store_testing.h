@@ -38,12 +38,16 @@ inline LmdbOptions small_options(const std::string& directory) {
   options.directory = directory;
   options.map_bytes = 4ULL << 30;
   options.grow_bytes = 4ULL << 20;
+  options.journal_bytes = 1ULL << 20;
   return options;
 }
 
 inline std::string slurp(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
+  std::string bytes(std::filesystem::file_size(path), '\0');
+  in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  bytes.resize(static_cast<std::size_t>(in.gcount()));
+  return bytes;
 }
 
 inline Payload payload(std::string text) { return std::make_shared<const std::string>(std::move(text)); }
