@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t kBatchesMax = 20'000;
 constexpr std::uint64_t kGroupsPerSlice = 8;  // under load
 constexpr auto kAsideRetry = std::chrono::seconds(1);
+constexpr auto kAsideBreath = std::chrono::milliseconds(1);
 
 }  // namespace
 
@@ -158,6 +159,8 @@ void Applier::aside(std::unique_lock<std::mutex>& lock) {
   lock.lock();
   if (found == Aside::kNothing) return;
   if (aside_ != Aside::kMore) aside_ = found;
+  // The writer waits for the database too, and a mutex is not fair: it gets a moment in between.
+  if (found == Aside::kMore && !stop_) wake_.wait_for(lock, kAsideBreath);
   aside_at_ = Clock::now() + kAsideRetry;
 }
 

@@ -117,7 +117,9 @@ Result<bool, Fault> check_journal_opens(const std::string& directory);
 
 // For opening: reads only. `mark` is what the database says. Returns the records behind the mark, in order.
 // Faults (the caller adds the directory): the journal is missing, damaged, of another life, or has lost a record; or
-// the mark is closed and the journal holds records all the same, of a life that this database has not seen.
-Result<std::vector<JournalRecord>, Fault> read_journal(const std::string& directory, const JournalMark& mark);
+// the mark is closed and the journal holds records all the same, of a life that this database has not seen. `apart`:
+// journal and database do not belong together, somebody has moved one of them; nothing says that either is damaged.
+Result<std::vector<JournalRecord>, Fault> read_journal(const std::string& directory, const JournalMark& mark,
+                                                       bool* apart = nullptr);
 
 }  // namespace coord::store

@@ -144,14 +144,19 @@ Result<bool, Fault> check_journal_opens(const std::string& directory) {
   return fail(Fault{std::string(kFile) + " cannot be opened for reading and writing: " + std::strerror(errno)});
 }
 
-Result<std::vector<JournalRecord>, Fault> read_journal(const std::string& directory, const JournalMark& mark) {
+Result<std::vector<JournalRecord>, Fault> read_journal(const std::string& directory, const JournalMark& mark,
+                                                       bool* apart) {
+  const auto fault_apart = [apart](const std::string& what) {
+    if (apart != nullptr) *apart = true;
+    return fault(what);
+  };
   std::vector<JournalRecord> records;
   File file;
   file.fd = ::open((directory + "/" + kFile).c_str(), O_RDONLY | O_CLOEXEC);
   if (file.fd < 0) {
     if (errno == ENOENT && !mark.open) return records;
     if (errno != ENOENT) return fail(fault("cannot be opened", errno));
-    return fail(fault(std::string("is missing, and what was acknowledged last is in it and not in ") +
+    return fail(fault_apart(std::string("is missing, and what was acknowledged last is in it and not in ") +
                       schema::kDataFile + ": put it back"));
   }
   const auto block = read_at(file.fd, 0, kBlock);
@@ -160,10 +165,12 @@ Result<std::vector<JournalRecord>, Fault> read_journal(const std::string& direct
   if (!mark.open) {
     if (!header) return records;
     const auto checked = check_closed(file.fd, *header, mark);
+    if (!checked && apart != nullptr) *apart = true;
     return checked ? Result<std::vector<JournalRecord>, Fault>(records) : fail(checked.error());
   }
   if (!header) return fail(fault("is damaged: its header is broken"));
-  if (header->id != mark.id) return fail(fault(std::string("is not the one that belongs to ") + schema::kDataFile));
+  if (header->id != mark.id)
+    return fail(fault_apart(std::string("is not the one that belongs to ") + schema::kDataFile));
 
   Found found;
   for (const std::uint64_t n : {0U, 1U}) {

@@ -172,7 +172,10 @@ Result<bool, Fault> LmdbStore::inspect_journal(MDB_txn* txn, const Databases& db
   const auto mark = read_mark(txn, dbs.meta);
   if (!mark) return fail(fault(mark.error().message));
   if (auto opens = check_journal_opens(options_.directory); !opens) return fail(fault(opens.error().message));
-  auto records = read_journal(options_.directory, *mark);
+  bool apart = false;
+  auto records = read_journal(options_.directory, *mark, &apart);
+  // Not for salvage: an operator's mistake, that may be made on all members at once.
+  if (apart) return fail(fault(records.error().message));
   Result<bool, Fault> good = records ? Result<bool, Fault>(true) : fail(records.error());
   State state;
   state.epochs = meta.epochs;
@@ -280,10 +283,9 @@ Result<bool, Fault> LmdbStore::salvage() {
   const auto verified = verify();
   if (verified) return true;
   log::error("store", "{}; log and tree are emptied, and come from the other members again", verified.error().message);
-  // First, as a journal that the database does not know is a Fault; without one that it knows, this is done again.
-  if (auto removed = directory_.remove(journal::kFile); !removed) return removed;
+  // The journal goes last: one that the database has closed is looked at by nobody, but one that it misses is a Fault.
   left_.clear();
-  mark_ = {};
+  mark_.open = false;
   Txn txn;
   int rc = txn.begin(env_, 0);
   if (rc == 0) rc = empty_all(txn.get());
@@ -292,6 +294,7 @@ Result<bool, Fault> LmdbStore::salvage() {
   if (rc == 0) rc = write_mark(txn.get(), dbs_.meta, mark_);
   if (rc == 0) rc = txn.commit();
   if (rc != 0) return fail(fault("cannot be written: " + lmdb_text(rc)));
+  if (auto removed = directory_.remove(journal::kFile); !removed) return removed;
   grow_->committed(env_.used_bytes());
   meta_.damaged = true;
   meta_.tree_durable = meta_.commit_hint = meta_.log_floor = meta_.last_logged = Zxid{};

@@ -306,8 +306,8 @@ void LmdbStore::clear_some() {
     if (busy && ++since_slice_ < kGroupsPerSlice) return;
   }
   since_slice_ = 0;
-  const std::lock_guard database(database_);
-  if (stager_->may_clear()) stager_->clear_slice(dbs_);
+  const std::unique_lock database(database_, std::try_to_lock);
+  if (database && stager_->may_clear()) stager_->clear_slice(dbs_);  // else the applier is at it
 }
 
 Applier::Aside LmdbStore::clear_aside() {
