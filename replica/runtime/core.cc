@@ -65,6 +65,7 @@ zab::Config zab_config(const Config& config, std::uint64_t seed) {
   zab.self = Sid(config.server_id);
   zab.voters = zab::Quorum(voters_of(config));
   zab.membership_of = membership_of;
+  zab.enrolment_of = enrolment_of;
   for (const Member& member : config.members) {
     if (member.observer) zab.observers.insert(member.sid);
     if (member.sid == zab.self) zab.observer = member.observer;
@@ -191,6 +192,10 @@ Result<bool, Fault> Core::load() {
       change->version = entry.zxid;
       durable.memberships.push_back(*std::move(change));
     }
+  }
+  for (const Outstanding& entry : outstanding_) {
+    if (auto enrolment = enrolment_of(*entry.payload))
+      durable.enrolments.emplace_back(entry.zxid, *std::move(enrolment));
   }
   if (auto fits = check_members(); !fits) return fits;
   peer_ = std::make_unique<zab::Peer>(zab_config(config_, environment_.seed), std::move(durable));

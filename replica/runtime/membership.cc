@@ -14,6 +14,11 @@ std::optional<zab::Membership> membership_of(const std::string& payload) {
   return result;
 }
 
+std::optional<std::map<Sid, std::string>> enrolment_of(const std::string& payload) {
+  auto txn = tree::enrolment_of(payload);
+  return txn ? std::optional(std::move(txn->directories)) : std::nullopt;
+}
+
 zab::Membership membership(const std::vector<tree::Member>& members, Zxid version) {
   zab::Membership result;
   result.version = version;

@@ -19,6 +19,9 @@ namespace coord::runtime {
 // else.
 std::optional<zab::Membership> membership_of(const std::string& payload);
 
+// As zab::Config::enrolment_of wants it.
+std::optional<std::map<Sid, std::string>> enrolment_of(const std::string& payload);
+
 zab::Membership membership(const std::vector<tree::Member>& members, Zxid version);
 std::map<Sid, peers::PeerAddress> addresses(const std::vector<tree::Member>& members);
 

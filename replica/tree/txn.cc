@@ -294,6 +294,8 @@ std::optional<ReconfigTxn> reconfig_of(std::string_view bytes) {
   return only_change<ReconfigTxn>(bytes, wire::Op::kReconfig);
 }
 
+std::optional<EnrolTxn> enrolment_of(std::string_view bytes) { return only_change<EnrolTxn>(bytes, wire::Op::kEnrol); }
+
 std::optional<FeatureLevelTxn> feature_level_of(std::string_view bytes) {
   return only_change<FeatureLevelTxn>(bytes, wire::Op::kFeatureLevel);
 }

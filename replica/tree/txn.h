@@ -133,7 +133,8 @@ void encode(const Txn& txn, std::string& out);
 std::optional<Txn> decode(std::string_view bytes);
 // The ReconfigTxn in an encoded transaction; nullopt: there is none. Cheap for all others: looks at the op only.
 std::optional<ReconfigTxn> reconfig_of(std::string_view bytes);
-// The same of a FeatureLevelTxn.
+// The same of an EnrolTxn, and of a FeatureLevelTxn.
+std::optional<EnrolTxn> enrolment_of(std::string_view bytes);
 std::optional<FeatureLevelTxn> feature_level_of(std::string_view bytes);
 
 }  // namespace coord::tree

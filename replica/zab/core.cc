@@ -49,6 +49,7 @@ Core::Core(Config configuration, DurableState durable_state)
     base_.voters.erase(config.self);
     base_.observers.insert(config.self);
   }
+  logged_enrolments_.assign(start_state.enrolments.begin(), start_state.enrolments.end());
   for (const Membership& membership : start_state.memberships) {
     if (COORD_MUTANT(kPendingForgottenAtRestart) && membership.version > committed) break;
     note_membership(membership);
@@ -68,15 +69,23 @@ void Core::rebuild_voters() {
 // Of an entry of the log. That there is another one behind it proves that the one before is committed.
 void Core::note_membership(Membership membership) {
   if (membership.version <= base_.version) return;
-  if (pending_) base_ = std::move(*pending_);
+  if (pending_) promote();
   pending_ = std::move(membership);
   rebuild_voters();
 }
 
-void Core::settle_membership() {
-  if (!pending_ || pending_->version > committed) return;
+// Joins stay known until the tree has them, which may be several changes behind the log.
+void Core::promote() {
+  for (const auto& [sid, directory] : base_.joins) {
+    if (pending_->is_member(sid)) pending_->joins.emplace(sid, directory);
+  }
   base_ = std::move(*pending_);
   pending_.reset();
+}
+
+void Core::settle_membership() {
+  if (!pending_ || pending_->version > committed) return;
+  promote();
   rebuild_voters();
 }
 
@@ -89,8 +98,7 @@ void Core::install_membership(const Membership& membership) {
 
 void Core::membership_committed(Zxid version) {
   if (!pending_ || pending_->version != version) return;
-  base_ = std::move(*pending_);
-  pending_.reset();
+  promote();
   rebuild_voters();
 }
 
@@ -124,11 +132,15 @@ void Core::set_phase(Role new_role, Phase new_phase, Sid new_leader) {
 std::uint64_t Core::persist(Persist persist, Zxid installs) {
   persist.id = next_persist_id_++;
   const bool changes_log = persist.install_snapshot || persist.truncate_after || !persist.append.empty();
-  if (persist.install_snapshot) log = LogShape{installs, {}};
+  if (persist.install_snapshot) {
+    log = LogShape{installs, {}};
+    logged_enrolments_.clear();
+  }
   if (persist.truncate_after) {
     COORD_CHECK_MSG(*persist.truncate_after >= committed, "what is committed is never cut");
     log.truncate_after(*persist.truncate_after);
     durable = std::min(durable, log.last());
+    while (!logged_enrolments_.empty() && logged_enrolments_.back().first > log.last()) logged_enrolments_.pop_back();
     if (pending_ && pending_->version > log.last() && !COORD_MUTANT(kMembershipNotCutWithLog)) {
       pending_.reset();
       rebuild_voters();
@@ -139,6 +151,12 @@ std::uint64_t Core::persist(Persist persist, Zxid installs) {
     log.append(entry.zxid);
     ++seen_entries_;
     seen_bytes_ += bytes_of(entry);
+    if (config.enrolment_of) {
+      if (auto enrolment = config.enrolment_of(*entry.payload)) {
+        logged_enrolments_.emplace_back(entry.zxid, *std::move(enrolment));
+        members_changed = true;
+      }
+    }
     if (!config.membership_of) continue;
     if (auto membership = config.membership_of(*entry.payload)) {
       membership->version = entry.zxid;
@@ -191,8 +209,19 @@ bool Core::enrolled_as(Sid sid, const std::string& directory_id) const {
       return join->second == directory_id;
     }
   }
-  const auto it = enrolled.find(sid);
-  return it != enrolled.end() && it->second == directory_id;
+  if (const auto it = enrolled.find(sid); it != enrolled.end()) return it->second == directory_id;
+  for (const auto& [zxid, directories] : logged_enrolments_) {
+    if (const auto it = directories.find(sid); it != directories.end()) return it->second == directory_id;
+  }
+  return false;
+}
+
+void Core::forget_enrolments() {
+  const auto applied = [this](const auto& logged) {
+    return std::all_of(logged.second.begin(), logged.second.end(),
+                       [this](const auto& one) { return enrolled.contains(one.first); });
+  };
+  while (!logged_enrolments_.empty() && applied(logged_enrolments_.front())) logged_enrolments_.pop_front();
 }
 
 bool Core::self_counts() const {

@@ -67,6 +67,7 @@ class Core {
   bool is_voter() const { return voters.is_voter(config.self); }
   bool enrolled_as(Sid sid, const std::string& directory_id) const;
   bool self_counts() const;
+  void forget_enrolments();  // those that the tree has
   // Identity is like data until the first entry is logged: it comes with the history that is adopted. So a nominee that
   // named a cluster and died before anybody used the name locks nobody out. A damaged store had entries.
   bool virgin() const { return cluster_id.empty() || (log.last() == Zxid{} && !damaged); }
@@ -125,9 +126,13 @@ class Core {
     bool repairs = false;
   };
   void note_membership(Membership membership);
+  void promote();
   void settle_membership();
   void rebuild_voters();
 
+  // Enrolments that are logged; those that the tree has by now do no harm. Who is enrolled by a transaction that is
+  // not applied counts: a majority of the log's own view may need it to get that transaction committed.
+  std::deque<std::pair<Zxid, std::map<Sid, std::string>>> logged_enrolments_;
   Membership base_;
   std::optional<Membership> pending_;
   std::deque<InFlight> in_flight_;

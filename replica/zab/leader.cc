@@ -186,21 +186,33 @@ void Leader::on(Learner& learner, const AckEpoch& ack) {
   learner.stage = Stage::kPromised;
   if (counts(learner)) heard_at_[learner.sid] = core_.now;
   progress_at_ = core_.now;
-  const bool surpasses = std::tuple(ack.current_epoch, ack.log.last()) >
-                         std::tuple(core_.current_epoch, core_.log.last());
-  // One that only a pending change made a voter cannot lead. What it has beyond the logs of a majority of the old
-  // voters is committed nowhere: neither under the old list nor under the new one, of which they are nearly a majority.
-  const bool could_lead = counts(learner) && core_.base().voters.contains(learner.sid);
-  if (progress_ == Progress::kPromising && surpasses && could_lead && !COORD_MUTANT(kBetterHistoryIgnored)) {
-    return core_.leave("server " + std::to_string(learner.sid.value) + " has a better history");
-  }
+  if (progress_ == Progress::kPromising && surpasses(learner)) return leave_to(learner);
   if (progress_ == Progress::kPromising) return try_synchronize();
   begin_sync(learner);
+}
+
+// Has it a better history, that it could lead with? One that only a pending change made a voter could not. What it has
+// beyond the logs of a majority of the old voters is committed nowhere: neither under the old list nor under the new
+// one, of which they are nearly a majority.
+bool Leader::surpasses(const Learner& learner) const {
+  if (!counts(learner) || !core_.base().voters.contains(learner.sid) || COORD_MUTANT(kBetterHistoryIgnored)) {
+    return false;
+  }
+  return std::tuple(learner.promise.current_epoch, learner.promise.log.last()) >
+         std::tuple(core_.current_epoch, core_.log.last());
+}
+
+void Leader::leave_to(const Learner& learner) {
+  core_.leave("server " + std::to_string(learner.sid.value) + " has a better history");
 }
 
 void Leader::try_synchronize() {
   if (!is_quorum(counted_at(Stage::kPromised))) return;
   COORD_CHECK(promise_durable_);
+  // Again: one whose promise came before it counted may count by now.
+  for (const auto& [link, learner] : learners_) {
+    if (learner.stage >= Stage::kPromised && surpasses(learner)) return leave_to(learner);
+  }
   progress_ = Progress::kAdopting;
   progress_at_ = core_.now;
   core_.current_epoch = core_.epoch;

@@ -94,6 +94,8 @@ class Leader {
   void check_directory(const Learner& learner);
   void try_mint();
   void offer_epoch(Learner& learner);
+  bool surpasses(const Learner& learner) const;
+  void leave_to(const Learner& learner);
   void try_synchronize();
   void try_establish();
   void establish();
@@ -124,6 +126,7 @@ class Leader {
   void send_ping(Learner& learner, std::uint64_t number);
   std::size_t tail_index(Zxid after) const;
   bool idle() const;
+  bool is_synced(const Learner& learner) const;
   void watch_strays();
 
   // --- feeding (leader_feed.cc)

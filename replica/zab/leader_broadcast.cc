@@ -18,6 +18,8 @@ constexpr std::int64_t kEnrolEvery = 5'000;
 // The first enrolment waits that many connect limits for all voters to be there: from then on a voter that is not
 // enrolled does not count, so one that is only a little late should be in.
 constexpr std::int64_t kEnrolPatience = 2;
+// A learner that lags by no more entries than this has the history, as far as a change of the members goes.
+constexpr std::uint64_t kSyncedLag = 1000;
 
 }  // namespace
 
@@ -180,7 +182,14 @@ void Leader::electorate_changed() {
     if (learner.stage >= Stage::kInfo) check_directory(learner);
   }
   rebuild_acks();
-  if (progress_ != Progress::kBroadcast) return;
+  // What waits for a quorum may have one now.
+  switch (progress_) {
+    case Progress::kGathering: return try_mint();
+    case Progress::kMinting: return;
+    case Progress::kPromising: return try_synchronize();
+    case Progress::kAdopting: return try_establish();
+    case Progress::kBroadcast: break;
+  }
   advance_commit();
   pump_all();
   ask_enrolment();
@@ -286,12 +295,19 @@ void Leader::watch_strays() {
   }
 }
 
+// What was sent before NEWLEADER is only a part of the history: where it stands is told by what it has acknowledged.
+bool Leader::is_synced(const Learner& learner) const {
+  if (learner.stage != Stage::kServing || !learner.promise.counts || learner.damaged) return false;
+  if (core_.now - learner.heard_at > core_.config.timing.sync_limit) return false;
+  const Zxid at = std::max(learner.acked, learner.new_leader_last);
+  return core_.log.has_point(at) && entries_above(core_.log, at) <= kSyncedLag;
+}
+
 std::vector<Peer::LearnerView> Leader::learners() const {
   std::vector<Peer::LearnerView> views;
   for (const auto& [link, learner] : learners_) {
-    const bool synced = learner.stage >= Stage::kSynced && learner.promise.counts && !learner.damaged;
-    views.push_back({learner.sid, is_voter(learner), counts(learner), learner.stage == Stage::kServing, synced,
-                     learner.info.directory_id, learner.acked, core_.now - learner.heard_at});
+    views.push_back({learner.sid, is_voter(learner), counts(learner), learner.stage == Stage::kServing,
+                     is_synced(learner), learner.info.directory_id, learner.acked, core_.now - learner.heard_at});
   }
   return views;
 }

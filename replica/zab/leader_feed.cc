@@ -67,7 +67,11 @@ void Leader::sync_from(Learner& learner, Zxid point) {
   learner.sent = point;
   // What is staged before NEWLEADER is kept in memory there. Of an established leader it is the history from before its
   // epoch; what the epoch added goes out like all proposals, with a window, however long the snapshot took.
-  const Zxid end = progress_ == Progress::kBroadcast ? std::min(limit(learner), history_end_) : limit(learner);
+  // But what it may have acknowledged before, and a damaged one with it, it must have when it says that it is whole.
+  const bool bounded = progress_ == Progress::kBroadcast && !learner.damaged;
+  const Zxid own = learner.promise.log.last();
+  const Zxid had = core_.log.has_point(own) ? std::max(history_end_, own) : history_end_;
+  const Zxid end = bounded ? std::min(limit(learner), had) : limit(learner);
   learner.sync_end = std::max(point, end);
   pump(learner);
 }

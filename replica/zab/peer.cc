@@ -264,6 +264,7 @@ void Peer::Impl::check_enrolled() {
 void Peer::Impl::on(const Enrolled& event) {
   if (core.enrolled == event.directories) return;
   core.enrolled = event.directories;
+  core.forget_enrolments();
   check_enrolled();
   if (leader) leader->electorate_changed();
   election.reconsider();

@@ -80,6 +80,8 @@ struct Config {
   // The members that the entry with this payload makes the members, `version` left 0; nullopt: it is no such entry.
   // Called for each entry that is appended: cheap for those that are not. Empty: there are none.
   std::function<std::optional<Membership>(const std::string& payload)> membership_of;
+  // The same of entries that enrol data directories.
+  std::function<std::optional<std::map<Sid, std::string>>(const std::string& payload)> enrolment_of;
   std::uint32_t counter_max = 0xf0000000;  // hand over before a counter above this (zab.md section 1.3)
   std::uint64_t seed = 0;                 // of the jitter in the election's timers
   Timing timing;
@@ -104,6 +106,8 @@ struct DurableState {
   std::map<Sid, std::string> enrolled;  // as of the tree at start, see Enrolled
   // What the tree holds (if its version is not 0), then what is in the log above it, ascending.
   std::vector<Membership> memberships;
+  // Enrolments in the log above the tree, ascending.
+  std::vector<std::pair<Zxid, std::map<Sid, std::string>>> enrolments;
 };
 
 // --- events
@@ -301,7 +305,9 @@ class Peer {
   struct LearnerView {
     Sid sid;
     bool voter = false, counted = false, serving = false;
-    bool synced = false;       // has this leader's history on disk, and its promise is this leader's
+    // Serves, was heard of lately, and has this leader's history on disk but for the last thousand entries; its promise
+    // is this leader's.
+    bool synced = false;
     std::string directory_id;
     Zxid acked;
     std::int64_t silent_ms = 0;

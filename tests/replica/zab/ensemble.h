@@ -90,6 +90,7 @@ class Ensemble {
     node.config.observers = observing;
     node.config.observer = observing.contains(Sid{sid});
     node.config.membership_of = members_of;
+    node.config.enrolment_of = enrolment_of;
     node.disk.directory = "directory" + std::to_string(sid) + (again ? "again" : "");
     if (tune_) tune_(node.config);
   }
@@ -132,6 +133,10 @@ class Ensemble {
     read_enrolment(node, false);
     state.enrolled = node.enrolled;
     state.memberships = memberships_on(disk);
+    for (const LogEntry& entry : node.pending) {
+      if (auto enrolment = enrolment_of(*entry.payload))
+        state.enrolments.emplace_back(entry.zxid, *std::move(enrolment));
+    }
     node.peer = std::make_unique<Peer>(node.config, std::move(state));
     step(node, Start{now_});
     for (auto& [other, its] : nodes_) connect(node.sid, other);

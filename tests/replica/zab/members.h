@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -51,6 +52,19 @@ inline std::optional<Membership> members_of(const std::string& payload) {
     }
   }
   return membership;
+}
+
+// "enrol 1=directory1 2=directory2"; nullopt: it is another kind of transaction.
+inline std::optional<std::map<Sid, std::string>> enrolment_of(const std::string& payload) {
+  if (!payload.starts_with("enrol")) return std::nullopt;
+  std::map<Sid, std::string> directories;
+  std::istringstream items(payload.substr(5));
+  std::string item;
+  while (items >> item) {
+    const auto at = item.find('=');
+    directories[Sid{static_cast<std::uint32_t>(std::stoul(item))}] = item.substr(at + 1);
+  }
+  return directories;
 }
 
 }  // namespace coord::zab::testing
