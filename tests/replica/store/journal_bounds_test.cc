@@ -1,5 +1,5 @@
-// The store with its journal at its limits: a journal that comes around, what waits for the database, batches too large,
-// bad batches, writes that fail, a disk that is full.
+// The store with its journal at its limits: a journal that comes around, what waits for the database, batches too
+// large, bad batches, writes that fail, a disk that is full.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sched.h>
