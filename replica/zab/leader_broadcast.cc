@@ -18,8 +18,6 @@ constexpr std::int64_t kEnrolEvery = 5'000;
 // The first enrolment waits that many connect limits for all voters to be there: from then on a voter that is not
 // enrolled does not count, so one that is only a little late should be in.
 constexpr std::int64_t kEnrolPatience = 2;
-// A learner that lags by no more entries than this has the history, as far as a change of the members goes.
-constexpr std::uint64_t kSyncedLag = 1000;
 
 }  // namespace
 
@@ -298,9 +296,13 @@ void Leader::watch_strays() {
 // What was sent before NEWLEADER is only a part of the history: where it stands is told by what it has acknowledged.
 bool Leader::is_synced(const Learner& learner) const {
   if (learner.stage != Stage::kServing || !learner.promise.counts || learner.damaged) return false;
-  if (core_.now - learner.heard_at > core_.config.timing.sync_limit) return false;
-  const Zxid at = std::max(learner.acked, learner.new_leader_last);
-  return core_.log.has_point(at) && entries_above(core_.log, at) <= kSyncedLag;
+  const std::int64_t limit = core_.config.timing.sync_limit;
+  if (core_.now - learner.heard_at > limit) return false;
+  if (!learner.window.empty() && core_.now - learner.window.front().sent_at > limit) return false;
+  // Nothing acknowledged yet: then there must have been nothing to acknowledge.
+  if (learner.acked == Zxid{}) return core_.log.last() <= learner.new_leader_last;
+  return core_.log.has_point(learner.acked) &&
+         entries_above(core_.log, learner.acked) <= core_.config.limits.outstanding_entries;
 }
 
 std::vector<Peer::LearnerView> Leader::learners() const {

@@ -305,8 +305,8 @@ class Peer {
   struct LearnerView {
     Sid sid;
     bool voter = false, counted = false, serving = false;
-    // Serves, was heard of lately, and has this leader's history on disk but for the last thousand entries; its promise
-    // is this leader's.
+    // Serves, was heard of lately, and has this leader's history on disk but for what it is being sent just now; its
+    // promise is this leader's.
     bool synced = false;
     std::string directory_id;
     Zxid acked;
