@@ -13,7 +13,8 @@
 // Big-endian; each crc is CRC32C over what follows it, up to `length`. Sequences count from 1 in each life of the
 // journal, which has a random id of its own: what an earlier life left in the blocks is not taken for a record of this.
 // Within a life, one record is on its way at a time and is durable before the next is written: if a record is missing
-// that has a newer one behind it, something is damaged; if the newest is torn, it was never acknowledged.
+// that has a newer one behind it, something is damaged; if the newest is torn, it was never acknowledged. What this
+// cannot tell: a newest record that was whole and has rotted since, in the half second before the database has it too.
 //
 // Threading: the writer thread. Errors: a Fault at open; after that any error ends the process (store.h).
 #pragma once
