@@ -195,6 +195,8 @@ void Coherence::queue(replay::Event event) {
 
 void Coherence::on_change(const wire::ChangeEvent& event) {
   counters_.events.fetch_add(1, std::memory_order_relaxed);
+  const bool from_us = event.origin_seq != 0 && event.origin == mount_.replica().session();
+  if (!from_us) mount_.pause_before_event();
   ExclusiveLock lock(lock_);
   if (event.kind == wire::ChangeKind::kDropAll) {
     log::warn("fuse", "everything held was dropped by the replica: too much was held nodes={}", mount_.cache().size());
@@ -203,7 +205,6 @@ void Coherence::on_change(const wire::ChangeEvent& event) {
     perform(effects);
   } else {
     if (event.zxid > last_zxid_.load()) last_zxid_.store(event.zxid);
-    const bool from_us = event.origin_seq != 0 && event.origin == mount_.replica().session();
     apply_locked(event, from_us);
   }
   mount_.writes().on_change(event);

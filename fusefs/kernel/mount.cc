@@ -71,7 +71,8 @@ bool Announcements::covers(std::int64_t seq, wire::ChangeKind kind, NodeId node,
 
 Mount::Mount()
     : delay_reply_ms_(test_delay_ms("COORDFS_TEST_DELAY_REPLY_MS")),
-      delay_step_ms_(test_delay_ms("COORDFS_TEST_DELAY_STEP_MS")) {}
+      delay_step_ms_(test_delay_ms("COORDFS_TEST_DELAY_STEP_MS")),
+      delay_event_ms_(test_delay_ms("COORDFS_TEST_DELAY_EVENT_MS")) {}
 Mount::~Mount() = default;
 
 Credentials Mount::caller(fuse_req_t req) const {
@@ -81,6 +82,7 @@ Credentials Mount::caller(fuse_req_t req) const {
 
 void Mount::pause_before_reply() const { sleep_ms(delay_reply_ms_); }
 void Mount::pause_between_steps() const { sleep_ms(delay_step_ms_); }
+void Mount::pause_before_event() const { sleep_ms(delay_event_ms_); }
 
 Mount::Standing Mount::standing(Ino ino) const {
   const NodeId id = node_of(ino);

@@ -185,6 +185,8 @@ class Mount {
   void pause_before_reply() const;
   // COORDFS_TEST_DELAY_STEP_MS: sleeps without a lock between the steps of a call, where another call may run.
   void pause_between_steps() const;
+  // COORDFS_TEST_DELAY_EVENT_MS: sleeps before another session's change is taken in, without a lock: a mount that lags.
+  void pause_before_event() const;
 
   // --- names
   // The child of directory `parent` by the spelling `shown`: which node and which half. Under the shared lock.
@@ -230,6 +232,7 @@ class Mount {
   fuse_session* session_ = nullptr;
   int delay_reply_ms_ = 0;
   int delay_step_ms_ = 0;
+  int delay_event_ms_ = 0;
   std::atomic<bool> reads_allowed_{true};
   bool raise_events_ = true;  // false on a read-only mount: its helper could not make the calls
   std::atomic<std::size_t> data_max_{static_cast<std::size_t>(wire::kFrameSizeMax) - 4096};

@@ -510,6 +510,12 @@ class Ensemble:
     def epoch(self):
         return int(self.words(self.leader())["zk_coord_epoch"])
 
+    def enrolled(self, number=None, seconds=30):
+        """Waits until all data directories are on record: until then everybody counts, also with an empty one."""
+        wanted = len(self.replicas) if number is None else number
+        until(lambda: int(self.words(self.leader()).get("zk_coord_enrolled", 0)) >= wanted, seconds,
+              "%d members are enrolled" % wanted)
+
     def same_state(self, seconds=30):
         """Waits until all that run have applied the same: equal zxid and digest."""
         def same():

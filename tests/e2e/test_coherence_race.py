@@ -28,10 +28,14 @@ def test_delay_is_honoured(t):
     """The hook works at all; without it the other tests here would prove nothing."""
     _, m, client = world(t)
     client.create("/f", b"x")
-    start = time.monotonic()
-    os.stat(m.p("f"))
-    check(time.monotonic() - start >= DELAY_MS / 1000 * 0.9, "a first stat took %.0f ms" % (
-        (time.monotonic() - start) * 1000))
+
+    def first():
+        begun = time.monotonic()
+        os.stat(m.p("f"))
+        return time.monotonic() - begun
+    # The mount is a session of its own: what kazoo has been told already, it hears of a moment later.
+    took = until(first, 5, "the mount shows what was created")
+    check(took >= DELAY_MS / 1000 * 0.9, "a first stat took %.0f ms" % (took * 1000))
 
     def from_memory():
         begun = time.monotonic()

@@ -251,6 +251,7 @@ def test_mount_over_three_replicas_is_exactly_once(t):
     c.create("/made", None)
     c.create("/log", b"")
     c.close()
+    until(lambda: os.path.isdir(m.p("made")) and os.path.exists(m.p("log")), 5, "the mount shows what was created")
     writer = MountWriter(m)
     writer.start()
     dice = random.Random(5)
@@ -392,6 +393,7 @@ def test_lost_disk_is_noticed_and_does_not_count(t):
     e = t.ensemble()
     c = zk.Raw(e.leader())
     c.create("/x", b"1")
+    e.enrolled()
     lost = e.followers()[0]
     e.same_state()
     lost.kill9()

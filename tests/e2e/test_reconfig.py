@@ -397,6 +397,7 @@ def test_a_removed_server_comes_back_under_its_id_with_an_empty_disk(t):
 
 def test_a_lost_disk_is_put_right_while_the_server_runs(t):
     e = begun(t)
+    e.enrolled()
     lost = e.followers()[0]
     lost.kill9()
     emptied(lost)
