@@ -2,8 +2,8 @@
 """Runs end-to-end tests: runner.py [--list] [--deadline-factor F] [NAME...]; NAME: a file or file.test, without test_.
 
 One process per file; this one stands outside, keeps the deadlines, aborts a stuck mount of the file and goes on with
-the next test. Files with `BESIDE = True` spend their time waiting: they run, one after the other, beside the others.
-A file with `ALONE = True` runs when all the others have ended. Prints a line per test and, last, `N passed, N failed,
+the next test. Files with `BESIDE = N` spend their time waiting: those of one N run one after the other, beside the
+others. A file with `ALONE = True` runs when all the others have ended. Prints a line per test and, last, `N passed, N failed,
 N skipped`.
 """
 
@@ -221,7 +221,7 @@ def main():
             wanted.append(argument)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     totals, matched = {"pass": 0, "fail": 0, "skip": 0}, set()
-    lanes = {"beside": [], "": [], "alone": []}
+    lanes = {"": [], "alone": []}
     for folder in folders or [HERE]:
         for file in sorted(os.listdir(folder)):
             if not (file.startswith("test_") and file.endswith(".py")):
@@ -237,8 +237,8 @@ def main():
                 continue
             if not names:
                 continue
-            lane = "alone" if hasattr(module, "ALONE") else "beside" if hasattr(module, "BESIDE") else ""
-            lanes[lane].append((short, FileRun(os.path.join(folder, file), names, factor)))
+            lane = "alone" if hasattr(module, "ALONE") else getattr(module, "BESIDE", "")
+            lanes.setdefault(lane, []).append((short, FileRun(os.path.join(folder, file), names, factor)))
     if listing:
         return 0
 
@@ -248,10 +248,12 @@ def main():
             file_run.run()
             print("     %s: %.1f s" % (short, time.monotonic() - begun), flush=True)
 
-    beside = threading.Thread(target=go, args=("beside",), daemon=True)
-    beside.start()
+    beside = [threading.Thread(target=go, args=(lane,), daemon=True) for lane in lanes if lane not in ("", "alone")]
+    for thread in beside:
+        thread.start()
     go("")
-    beside.join()
+    for thread in beside:
+        thread.join()
     go("alone")
     for lane in lanes.values():
         for _, file_run in lane:

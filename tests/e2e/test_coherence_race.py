@@ -11,7 +11,7 @@ import time
 
 from lib import check, count, read, save, until
 
-BESIDE = True
+BESIDE = 1
 
 DELAY_MS = 60
 ROUNDS = count(40, 2000)

@@ -7,7 +7,7 @@ import time
 import zk
 from lib import count, equal
 
-BESIDE = True
+BESIDE = 1
 DEADLINE_ALL = count(180, 4200)
 
 

@@ -15,7 +15,7 @@ from lib import Failure, check, count, equal, free_port, program, run, until
 import zk
 from zk import Raw
 
-BESIDE = True
+BESIDE = 2
 
 
 def frame(xid, op, body=b""):

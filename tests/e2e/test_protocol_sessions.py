@@ -8,7 +8,7 @@ import zk
 from lib import check, equal, until
 from zk import create_body, flag, i32, i64, ustr
 
-BESIDE = True
+BESIDE = 2
 
 INVALID = i32(0) + i32(0) + i64(0) + i32(16) + b"\0" * 16
 
