@@ -31,7 +31,12 @@ void SimSession::connect_later() {
 
 void SimSession::connect() {
   if (!active_ || connection_ != 0) return;
+  if (std::exchange(over_, false)) {
+    session_ = 0;
+    password_ = std::string(wire::kPasswordSize, '\0');
+  }
   replica_ = static_cast<std::uint32_t>(random_.between(1, replicas_));
+  if (only_ != 0) replica_ = only_;
   heard_us_ = scheduler_.now_us();
   connection_ = net_.open(number_, replica_);
   if (connection_ == 0) connect_later();

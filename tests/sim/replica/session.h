@@ -44,6 +44,9 @@ class SimSession {
   void stop() { active_ = false; }
   void pause_for(std::int64_t ms);
   void leave_connection();  // and reconnects elsewhere
+  // To this one only from now on, once the present connection is over; 0: to any; kNowhere: to none.
+  static constexpr std::uint32_t kNowhere = UINT32_MAX;
+  void stay_with(std::uint32_t replica) { only_ = replica; }
 
   // --- from the world
   void connected(std::uint64_t connection);
@@ -68,6 +71,7 @@ class SimSession {
   virtual void ping() = 0;
   virtual void think() = 0;             // once in a while, in a session
 
+  void forget_session() { over_ = true; }  // closed: the next connection opens another one
   // A whole frame: xid, op, and what `body` writes.
   void send(std::int32_t xid, wire::Op op, const std::function<void(wire::Writer&)>& body);
   std::int64_t ns() const { return scheduler_.now_us() * 1000; }
@@ -95,6 +99,8 @@ class SimSession {
   bool ready_ = false;  // in a session
   std::uint64_t connection_ = 0;
   std::uint32_t replica_ = 0;
+  std::uint32_t only_ = 0;
+  bool over_ = false;
   std::string input_;
   std::int64_t session_ = 0;
   std::string password_ = std::string(wire::kPasswordSize, '\0');

@@ -77,9 +77,14 @@ ReplicaWorld::ReplicaWorld(ReplicaOptions options)
     disks_[Sid{static_cast<std::uint32_t>(n)}] = std::make_shared<store::MemoryDisk>();
   }
   const int replicas = options_.voters + options_.observers;
-  for (int n = 1; n <= options_.clients + options_.mounts; ++n) {
+  for (int n = 1; n <= options_.clients + options_.mounts + options_.scripted; ++n) {
     const auto number = static_cast<std::uint32_t>(n);
-    if (n <= options_.clients) {
+    if (n > options_.clients + options_.mounts) {
+      auto client = std::make_unique<ScriptedClient>(number, replicas, options_.timeout_ms, scheduler_, random_, *this,
+                                                     history_);
+      scripted_.push_back(client.get());
+      clients_.push_back(std::move(client));
+    } else if (n <= options_.clients) {
       clients_.push_back(std::make_unique<SimClient>(number, replicas, options_.timeout_ms, scheduler_, random_, *this,
                                                      history_));
     } else {

@@ -24,6 +24,7 @@
 #include "tests/sim/replica/client.h"
 #include "tests/sim/replica/exactly_once.h"
 #include "tests/sim/replica/mount.h"
+#include "tests/sim/replica/scripted.h"
 #include "tests/sim/replica/shell.h"
 #include "tests/sim/scheduler.h"
 
@@ -35,6 +36,7 @@ struct ReplicaOptions {
   int observers = 0;
   int clients = 3;
   int mounts = 1;
+  int scripted = 0;  // clients that a test leads by the hand
   std::int32_t timeout_ms = 4000;
   std::uint64_t log_keep = 100'000;
   std::int64_t disk_us = 300;
@@ -51,6 +53,7 @@ class ReplicaWorld final : public NetworkUser, public ClientNet {
   void pause(Sid sid, std::int64_t ms);
   bool up(Sid sid) const { return processes_.contains(sid); }
   bool serves(Sid sid);
+  runtime::Core& core(Sid sid) { return *processes_.at(sid)->core; }  // while it is up
   Sid leader();
   void run_for(std::int64_t ms);
   bool run_until(const std::function<bool()>& true_now, std::int64_t ms);
@@ -76,6 +79,7 @@ class ReplicaWorld final : public NetworkUser, public ClientNet {
   Random& random() { return random_; }
   std::vector<std::unique_ptr<SimSession>>& clients() { return clients_; }
   const std::vector<SimMount*>& mounts() const { return mounts_; }
+  const std::vector<ScriptedClient*>& scripted() const { return scripted_; }
   const ExactlyOnce& once() const { return once_; }  // as judged
   history::History& history() { return history_; }
   std::uint64_t hash() const { return hash_; }
@@ -125,6 +129,7 @@ class ReplicaWorld final : public NetworkUser, public ClientNet {
   std::map<std::uint64_t, std::shared_ptr<SimStream>> streams_;
   std::vector<std::unique_ptr<SimSession>> clients_;
   std::vector<SimMount*> mounts_;  // of clients_
+  std::vector<ScriptedClient*> scripted_;
   std::set<std::tuple<std::uint32_t, Sid, Direction>> cuts_;
   std::vector<std::weak_ptr<SimStream>> all_streams_;
   Book book_;
