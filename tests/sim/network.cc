@@ -191,6 +191,16 @@ bool Network::open(zab::LinkId link) const {
   return handle != nullptr && handle->connection->ends[static_cast<std::size_t>(handle->side)].up;
 }
 
+std::map<zab::LinkId, Sid> Network::learner_links(Sid at) const {
+  std::map<zab::LinkId, Sid> open;
+  for (const auto& [link, handle] : links_) {
+    const End& mine = handle.connection->ends[static_cast<std::size_t>(handle.side)];
+    const End& other = handle.connection->ends[static_cast<std::size_t>(1 - handle.side)];
+    if (mine.sid == at && mine.up && handle.connection->channel == zab::Channel::kLearner) open[link] = other.sid;
+  }
+  return open;
+}
+
 void Network::send(Sid from, zab::LinkId link, zab::Message message) {
   const Handle* handle = find(link);
   if (handle == nullptr) return;

@@ -51,6 +51,7 @@ class Network {
   void send(Sid from, zab::LinkId link, zab::Message message);
   void close(Sid from, zab::LinkId link);
   bool open(zab::LinkId link) const;
+  std::map<zab::LinkId, Sid> learner_links(Sid at) const;  // that are open at this end, and to whom
 
   // --- faults
   void crashed(Sid sid, bool power_cut);       // before the incarnation ends

@@ -66,6 +66,7 @@ class Node final : private Disk::User {
   void set_file(const zab::Membership& members);
   // Whom it takes for the members at its next start, or now.
   zab::Membership view() const;
+  void keep_log(std::size_t entries) { options_.log_keep = entries; }
   void starve_ticks(std::int64_t period_us) { tick_us_ = period_us; }
   void set_clock(std::int64_t offset_us, double rate) { clock_offset_us_ = offset_us; clock_rate_ = rate; }
 

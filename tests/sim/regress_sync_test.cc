@@ -14,22 +14,31 @@ Sid other_than(World& world, Sid leader) {
   return {};
 }
 
+// And 1156: no more than that is cut.
 TEST(Regression, Zk1154_a_suffix_that_nobody_else_has_is_cut) {
   World world(scripted(3));
   const Sid first = start_with(world, 4);
+  const Zxid common = world.ghost().last_delivered();
   const Zxid alone = log_alone(world);
   world.crash(first.value);
   world.heal();
   world.elect();
   world.write(1);
   world.boot(first.value);
+  bool cut_too_much = false;
+  world.on_stage = [&](Sid at, Stage) {
+    cut_too_much = cut_too_much || (at == first && !world.node(first).disk().durable().holds(common));
+    return false;
+  };
   world.must([&] { return world.caught_up(first); }, 10'000, "returning");
+  EXPECT_FALSE(cut_too_much);
   EXPECT_FALSE(world.node(first).disk().durable().holds(alone));
   world.power_cut();
   expect_calm(world);
   EXPECT_FALSE(world.node(first).disk().durable().holds(alone));
 }
 
+// And 1558.
 TEST(Regression, Zk1549_an_uncommitted_tail_does_not_reach_the_tree) {
   World world(scripted(3));
   const Sid first = start_with(world, 2);
@@ -74,7 +83,9 @@ void crash_at_every_step_of_joining(int missed, bool leader_too) {
   }
 }
 
-TEST(Regression, Zk1653_Zk2307_crash_at_every_step_of_adopting_an_epoch) { crash_at_every_step_of_joining(0, true); }
+TEST(Regression, Zk1653_Zk2307_Zk2354_crash_at_every_step_of_adopting_an_epoch) {
+  crash_at_every_step_of_joining(0, true);
+}
 TEST(Regression, Zk4643_crash_between_each_pair_of_durable_steps_of_a_diff) {
   crash_at_every_step_of_joining(5, false);
 }

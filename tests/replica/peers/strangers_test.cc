@@ -1,7 +1,5 @@
 // Who is refused, who is told of it, and what strangers can do: nothing.
-#include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/write.hpp>
 
 #include "tests/replica/peers/transport_testing.h"
 
@@ -222,39 +220,6 @@ TEST_F(StrangersTest, SomethingThatNeverAnswersListensThere) {
 }
 
 // --- those who only connect
-
-class Stranger {
- public:
-  Stranger(boost::asio::io_context& context, std::uint16_t port) : socket_(context) {
-    socket_.connect(tcp::endpoint(boost::asio::ip::make_address("127.0.0.1"), port));
-    socket_.non_blocking(true);
-  }
-  bool write(const std::string& bytes) {
-    error_code error;
-    boost::asio::write(socket_, boost::asio::buffer(bytes), error);
-    return !error;
-  }
-  // Whether the other side has closed.
-  bool closed() {
-    char bytes[4096];
-    error_code error;
-    while (true) {
-      answered += socket_.read_some(boost::asio::buffer(bytes), error);
-      if (error == boost::asio::error::would_block) return false;
-      if (error) return true;
-    }
-  }
-  void read_into(FrameReader& reader) {
-    const auto room = reader.room(4096);
-    error_code error;
-    const std::size_t count = socket_.read_some(boost::asio::buffer(room.data, room.size), error);
-    if (!error) reader.wrote(count);
-  }
-  std::size_t answered = 0;
-
- private:
-  tcp::socket socket_;
-};
 
 // A member with a clock of 1970: let in, and told of for as long as it is connected.
 TEST_F(StrangersTest, ClocksFarApartAreToldAndDoNotKeepThemApart) {

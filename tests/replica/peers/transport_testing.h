@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/write.hpp>
 #include <functional>
 #include <map>
 #include <memory>
@@ -91,6 +93,41 @@ class Recorder final : public LinksUser {
   std::map<Sid, std::vector<std::string>> told;
   std::size_t batches = 0;
   std::function<void(zab::LinkId)> on_up, on_received;
+};
+
+// Somebody who has found the port, and says what the test makes it say.
+class Stranger {
+ public:
+  Stranger(boost::asio::io_context& context, std::uint16_t port) : socket_(context) {
+    socket_.connect(boost::asio::ip::tcp::endpoint(boost::asio::ip::make_address("127.0.0.1"), port));
+    socket_.set_option(boost::asio::ip::tcp::no_delay(true));
+    socket_.non_blocking(true);
+  }
+  bool write(const std::string& bytes) {
+    boost::system::error_code error;
+    boost::asio::write(socket_, boost::asio::buffer(bytes), error);
+    return !error;
+  }
+  // Whether the other side has closed.
+  bool closed() {
+    char bytes[4096];
+    boost::system::error_code error;
+    while (true) {
+      answered += socket_.read_some(boost::asio::buffer(bytes), error);
+      if (error == boost::asio::error::would_block) return false;
+      if (error) return true;
+    }
+  }
+  void read_into(FrameReader& reader) {
+    const auto room = reader.room(4096);
+    boost::system::error_code error;
+    const std::size_t count = socket_.read_some(boost::asio::buffer(room.data, room.size), error);
+    if (!error) reader.wrote(count);
+  }
+  std::size_t answered = 0;
+
+ private:
+  boost::asio::ip::tcp::socket socket_;
 };
 
 struct Server {
