@@ -234,6 +234,27 @@ def check_readme_names_what_exists():
     return found
 
 
+def check_known_failures_have_their_tests():
+    """Each row of the table names tests that exist, or says why it cannot occur; each test of one is in the table."""
+    table = "tests/sim/KNOWN_FAILURES.md"
+    found, named = [], set()
+    for number, line in lines(table):
+        tests = re.findall(r"`(\w+)\.(\w+)` in `([\w/.]+)`", line)
+        if re.match(r"\| \d", line) and not tests and "cannot occur" not in line:
+            found.append("%s:%d: neither a test nor a reason" % (table, number))
+        for suite, test, name in tests:
+            named.add(test)
+            there = os.path.exists(os.path.join(ROOT, name))
+            if not there or not re.search(r"\bTEST(_F|_P)?\(%s, %s\)" % (suite, test), text(name)):
+                found.append("%s:%d: there is no %s.%s in %s" % (table, number, suite, test, name))
+    for name in files("_test.cc"):
+        for number, line in lines(name):
+            test = re.match(r"TEST(_F|_P)?\(\w+, (Zk\d\w*)\)", line)
+            if test and test.group(2) not in named:
+                found.append("%s:%d: %s is not in %s" % (name, number, test.group(2), table))
+    return found
+
+
 def check_packages_are_named_once():
     names = [line.split()[1] for _, line in lines("systemd/packages") if line and not line.startswith("#")]
     found = ["systemd/packages: %s twice" % n for n in sorted(set(names)) if names.count(n) > 1]
