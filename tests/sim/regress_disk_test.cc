@@ -208,21 +208,21 @@ void synchronize_unevenly(const Uneven& uneven, Synchronized& count) {
 TEST(Regression, Zk2846_logs_purged_unevenly_then_a_diff_then_a_restart) {
   Synchronized count;
   std::vector<std::size_t> keep{2, 12, 1000};
+  bool restart = false;
   do {
     for (int late = 0; late < 3; ++late) {
       for (const int missed : {1, 8, 40}) {
-        for (const bool restart : {false, true}) {
-          SCOPED_TRACE(std::to_string(keep[0]) + "," + std::to_string(keep[1]) + "," + std::to_string(keep[2]) + " " +
-                       std::to_string(late) + " " + std::to_string(missed) + (restart ? " restart" : ""));
-          synchronize_unevenly({keep, late, missed, restart}, count);
-          if (testing::Test::HasFailure()) return;
-        }
+        restart = !restart;  // and the other way round with the next order of servers
+        SCOPED_TRACE(std::to_string(keep[0]) + "," + std::to_string(keep[1]) + "," + std::to_string(keep[2]) + " " +
+                     std::to_string(late) + " " + std::to_string(missed) + (restart ? " restart" : ""));
+        synchronize_unevenly({keep, late, missed, restart}, count);
+        if (HasFailure()) return;
       }
     }
   } while (std::next_permutation(keep.begin(), keep.end()));
-  EXPECT_GE(count.by_entries, 20u);
-  EXPECT_GE(count.by_snapshot, 20u);
-  EXPECT_GE(count.cut, 5u);
+  EXPECT_GE(count.by_entries, 10u);
+  EXPECT_GE(count.by_snapshot, 10u);
+  EXPECT_GE(count.cut, 3u);
 }
 
 }  // namespace
