@@ -120,7 +120,8 @@ ScriptedClient::Number ScriptedClient::request(wire::Op op, history::Request wha
   Outstanding one;
   one.xid = next_xid_++;
   one.number = number;
-  if (records && what.op != history::Op::kMulti) one.id = history_.invoke(ns(), number_, session(), std::move(what));
+  const bool in_history = (records && what.op != history::Op::kMulti) || what.op == history::Op::kClose;
+  if (in_history) one.id = history_.invoke(ns(), number_, session(), std::move(what));
   outstanding_.push_back(one);
   send(one.xid, op, body);
   return number;

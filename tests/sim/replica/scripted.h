@@ -54,7 +54,7 @@ class ScriptedClient final : public SimSession {
   bool idle() const { return outstanding_.empty(); }
   std::uint64_t openings() const { return openings_; }  // connections that became a session's, so far
 
-  bool records = true;          // in the history
+  bool records = true;          // in the history; that it closes its session is there in any case
   std::function<void()> work;   // called once in a while, in a session, in place of a ping
 
  private:
