@@ -12,7 +12,7 @@
 //                            the store. What can is that it and the log behind it do not fit together
 //   4306                     regress_state_test.cc
 //   4416                     regress_state_test.cc, and in 1367, 2926, 5010: tables are compared at every equal zxid
-//   4541, 4502, 4712         regress_state_test.cc. There is no logger of a role to be forgotten: one store, whose
+//   4541, 4502, 4712         regress_state_test.cc; here: Zk4541. There is no logger of a role to be forgotten: one store, whose
 //                            batches are in order over roles. What can occur is that they are of a role that is over
 #include <optional>
 #include <variant>
@@ -411,6 +411,68 @@ TEST(Regression, Zk2926_a_session_that_is_closed_while_it_moves_is_known_everywh
       close_while_moving(seed, moment);
     }
   }
+}
+
+// --- 4541: what an old role was about to do
+
+// The one with the largest id wins among equals.
+void bring_into_office(ReplicaWorld& world, AtEqualZxid& same, Sid sid) {
+  const auto is_led = [&] { return all_serve(world) && world.leader() != Sid{}; };
+  ASSERT_TRUE(same.run_until(is_led, 20'000));
+  for (int tries = 0; tries < 10 && world.leader() != sid; ++tries) {
+    world.core(world.leader()).resign();
+    same.run_for(100);
+    ASSERT_TRUE(same.run_until(is_led, 20'000));
+  }
+  ASSERT_EQ(world.leader(), sid);
+}
+
+// A leader is deposed with the end of a session in its log, which nobody else has, and comes into office again.
+void close_of_an_old_office(std::uint64_t seed) {
+  ReplicaOptions options = scripted_replicas(seed);
+  options.scripted = 1;
+  ReplicaWorld world(options);
+  begin(world);
+  AtEqualZxid same(world);
+  ScriptedClient& client = *world.scripted().front();
+  const Sid leader = world.all().back();
+  bring_into_office(world, same, leader);
+  const Sid follower = others(world, {leader}).front();
+  settle_at(world, client, follower);
+  client.create("/zk");
+  const auto mine = client.create("/zk/mine", CreateMode::kEphemeral);
+  ASSERT_TRUE(world.run_until([&] { return client.ok(mine); }, 2000));
+  const std::int64_t session = client.session();
+  bool held = false;
+  world.network().hold([&](Sid from, Sid, const zab::Message& message) {
+    const bool is_it = from == leader && proposes_close(message, session);
+    held = held || is_it;
+    return is_it;
+  });
+  client.close();
+  ASSERT_TRUE(same.run_until([&] { return held; }, 500));
+  isolate(world, {leader});
+  world.network().release();
+  const auto led_anew = [&] { return client.in_session() && !leads(world, leader) && world.leader() != Sid{}; };
+  ASSERT_TRUE(same.run_until(led_anew, 10'000));
+  world.network().heal();
+  bring_into_office(world, same, leader);
+  const std::uint64_t openings = client.openings();
+  client.leave_connection();
+  ASSERT_TRUE(same.run_until([&] { return client.openings() > openings; }, 3000));
+  EXPECT_EQ(client.session(), session) << "nobody has closed it";
+  EXPECT_EQ(agreed(world, same).owned_by(session).size(), 1U);
+  client.stay_with(SimSession::kNowhere);
+  client.leave_connection();
+  const auto gone = [&] { return !world.core(follower).tree().session(SessionId(session)); };
+  EXPECT_TRUE(same.run_until(gone, 4000 + 2 * 2000 + 500)) << "it never expires";
+  EXPECT_TRUE(agreed(world, same).owned_by(session).empty());
+  client.stay_with(0);
+  expect_calm(world);
+}
+
+TEST(Regression, Zk4541_a_close_that_an_old_leader_proposed_is_forgotten_with_its_office) {
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) close_of_an_old_office(seed);
 }
 
 // --- 5010: a leader dies in the middle of createEphemeral
