@@ -162,6 +162,7 @@ std::string mntr(Core& core) {
     line("coord_members_version", version_text(status.members_version));
     line("coord_reconfiguring", status.reconfiguring ? 1 : 0);
     line("coord_enrolled", status.enrolled);
+    line("coord_snapshots_sent", status.snapshots_sent);
   }
   line("coord_feature_level", status.feature_level);
   line("coord_feature_level_known", status.feature_level_known);

@@ -269,6 +269,7 @@ const std::map<Text, Setter>& setters() {
       {"coord.mapSize", size(&Config::map_bytes, 64ULL << 20, 16ULL << 40)},
       {"coord.growSize", size(&Config::grow_bytes, 4ULL << 20, 16ULL << 30)},
       {"coord.journalSize", size(&Config::journal_bytes, 0, 1ULL << 30)},
+      {"coord.snapshotRate", size(&Config::snapshot_rate, 0, 1ULL << 40)},
       {"coord.logKeepSize", size(&Config::log_keep_bytes, 1ULL << 20, 1ULL << 40)},
       {"coord.logKeepEntries", number(&Config::log_keep_entries, 1000, 1'000'000'000)},
       {"coord.logKeepTime", number(&Config::log_keep_seconds, 0, 366 * kDay / 1000)},

@@ -70,6 +70,7 @@ struct Config {
   std::uint64_t map_bytes = 256ULL << 30;       // coord.mapSize
   std::uint64_t grow_bytes = 32ULL << 20;       // coord.growSize
   std::uint64_t journal_bytes = 8ULL << 20;     // coord.journalSize, of each half; 0: none
+  std::uint64_t snapshot_rate = 32ULL << 20;    // coord.snapshotRate, bytes/s while there are writes; 0: no limit
   std::uint64_t log_keep_bytes = 64ULL << 20;   // coord.logKeepSize
   std::uint64_t log_keep_entries = 100'000;     // coord.logKeepEntries
   std::uint64_t log_keep_seconds = 0;           // coord.logKeepTime; 0: size alone decides

@@ -137,6 +137,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   struct Sending {  // a snapshot
     std::unique_ptr<store::SnapshotSource> source;
     std::uint64_t chunks = 0;
+    std::int64_t credit = 0;  // bytes that may go now
     bool ended = false;
     bool posted = false;
   };
@@ -251,6 +252,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   // --- core_snapshot.cc
   void send_snapshot(zab::LinkId link, const zab::Membership& membership);
   void pump_snapshot(zab::LinkId link);
+  void pay_snapshots(std::int64_t passed_ms);
   void receive_snapshot(const zab::ReceiveSnapshot& receive);
   void reload(Zxid zxid);
   void reloaded(std::unique_ptr<tree::StateMachine> fresh, Zxid zxid);
@@ -319,6 +321,8 @@ class Core final : private tree::Sink, private peers::LinksUser {
   // Snapshots. From the Persist that installs one until the tree has been loaded anew, nothing of the old tree may
   // reach the store.
   std::map<zab::LinkId, Sending> sending_;
+  std::uint64_t snapshots_sent_ = 0;
+  std::int64_t idle_ms_ = 0;  // since there was a write, as seen while snapshots are sent
   std::uint64_t receiving_chunks_ = 0;
   int replacing_ = 0;    // snapshots installed whose tree is not loaded yet
   bool loading_ = false;

@@ -273,6 +273,7 @@ void Core::refresh_status() {
   now.members = tree_->members();
   now.members_version = tree_->members_version();
   now.reconfiguring = peer_->pending_membership() != nullptr;
+  now.snapshots_sent = snapshots_sent_;
   now.enrolled = tree_->enrolled().size();
   now.feature_level = tree_->feature_level();
   now.feature_level_known = config_.feature_level_max;

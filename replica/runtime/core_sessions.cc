@@ -225,8 +225,10 @@ SessionId Core::new_session_id() {
 
 void Core::tick() {
   const std::int64_t now = now_ms();
-  const bool timely = now - last_tick_ms_ < kTimelyMs;
+  const std::int64_t passed = now - last_tick_ms_;
+  const bool timely = passed < kTimelyMs;
   look_at_stall(now);
+  pay_snapshots(passed);
   if (serving_ && leading()) {
     look_at_low();
     if (timely) expire_sessions(now);

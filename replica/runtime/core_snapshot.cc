@@ -1,5 +1,6 @@
 // Whole trees on the wire: sending one to a learner while writes go on, receiving one, and loading what was installed.
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -13,12 +14,15 @@ namespace {
 
 constexpr std::size_t kChunkBytes = 256u << 10;
 constexpr int kChunksPerTurn = 2;  // then others get their turn
+constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kPaidAtMost = 100;  // ms: after a pause there is no burst
+constexpr std::int64_t kIdle = 500;        // ms without writes: longer than a slow flush makes them wait
 
 }  // namespace
 
 void Core::send_snapshot(zab::LinkId link, const zab::Membership& membership) {
   Sending& sending = sending_[link];
-  sending = Sending{store_->open_snapshot(), 0, false, false};
+  sending = Sending{store_->open_snapshot(), 0, static_cast<std::int64_t>(kChunkBytes), false, false};
   const auto known = known_links_.find(link);
   log::info("sync", "sending a snapshot to={} zxid={} bytes={}",
             known == known_links_.end() ? 0 : known->second.peer.value, to_string(sending.source->zxid()),
@@ -27,12 +31,30 @@ void Core::send_snapshot(zab::LinkId link, const zab::Membership& membership) {
   pump_snapshot(link);
 }
 
-// Until the link has enough (it calls writable then) or the turn has.
+// A snapshot reads and writes all the tree, and shares processors and disks with the writes of the ensemble: it gets a
+// rate as long as there are some, and everything else when there are none.
+void Core::pay_snapshots(std::int64_t passed_ms) {
+  if (sending_.empty()) return;
+  if (applied_total_ != applied_at_last_tick_ || !outstanding_.empty()) idle_ms_ = 0;
+  idle_ms_ += passed_ms;
+  const bool limited = config_.snapshot_rate > 0 && idle_ms_ < kIdle;
+  const auto rate = static_cast<std::int64_t>(config_.snapshot_rate);
+  std::vector<zab::LinkId> links;
+  for (auto& [link, sending] : sending_) {
+    const std::int64_t before = sending.credit == kNoLimit ? 0 : std::min<std::int64_t>(sending.credit, 0);
+    sending.credit = limited ? before + rate * std::min(passed_ms, kPaidAtMost) / 1000 : kNoLimit;
+    links.push_back(link);
+  }
+  for (const zab::LinkId link : links) pump_snapshot(link);
+}
+
+// Until the link has enough (it calls writable then), the turn has, or what may go before the next tick is gone.
 void Core::pump_snapshot(zab::LinkId link) {
   const auto at = sending_.find(link);
   if (at == sending_.end() || at->second.ended || at->second.posted) return;
   Sending& sending = at->second;
   for (int n = 0; n < kChunksPerTurn; ++n) {
+    if (sending.credit <= 0) return;
     auto piece = sending.source->next(kChunkBytes);
     if (!piece) {
       // The next start of this replica finds the same damage and mends it.
@@ -43,10 +65,12 @@ void Core::pump_snapshot(zab::LinkId link) {
     if (piece->empty()) {
       links_.send(link, zab::SnapshotEnd{sending.chunks});
       sending.ended = true;
+      ++snapshots_sent_;
       step(zab::SnapshotSent{link, sending.source->zxid()});
       return;  // the source is kept: until the learner serves, it may need the log behind it
     }
     ++sending.chunks;
+    if (sending.credit != kNoLimit) sending.credit -= static_cast<std::int64_t>(piece->size());
     if (!links_.send(link, zab::SnapshotChunk{std::move(*piece)})) return;
   }
   sending.posted = true;

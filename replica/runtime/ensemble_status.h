@@ -40,6 +40,7 @@ struct EnsembleStatus {
   std::vector<tree::Member> members;  // as replicated, ascending; empty: the files say who is a member
   Zxid members_version;            // of that list; 0: there is none
   bool reconfiguring = false;      // a change of the members is logged and not known to be committed
+  std::uint64_t snapshots_sent = 0;  // to others, since the start
   std::size_t enrolled = 0;        // members whose data directory is on record: should it be lost, that is noticed
   int feature_level = 1;           // the ensemble's
   int feature_level_known = 1;     // what this server knows

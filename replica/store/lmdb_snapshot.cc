@@ -17,6 +17,7 @@ constexpr std::uint64_t kSliceRecordsTight = 64;
 constexpr std::uint64_t kSliceBytes = 8U << 20;
 // A snapshot leaves alone what a start needs (the file does not get shorter) and what emptying it takes.
 constexpr std::uint64_t kLeave = GrowAhead::kMinimum + (2U << 20);
+constexpr std::size_t kGather = 1U << 20;  // bytes of pieces in one transaction
 constexpr auto kClearRetry = std::chrono::seconds(1);
 }  // namespace
 
@@ -213,6 +214,7 @@ void SnapshotStager::begin(const Databases& dbs, Zxid zxid) {
   }
   zxid_ = zxid;
   reader_ = SnapshotReader();
+  gathered_.clear();
   if (other_ == Other::kClean) {
     other_ = Other::kReceiving;
   } else {
@@ -222,6 +224,13 @@ void SnapshotStager::begin(const Databases& dbs, Zxid zxid) {
 
 void SnapshotStager::piece(const Databases& dbs, const std::string& bytes) {
   if (other_ != Other::kReceiving) return;
+  gathered_ += bytes;
+  if (gathered_.size() >= kGather) write_gathered(dbs);
+}
+
+void SnapshotStager::write_gathered(const Databases& dbs) {
+  if (gathered_.empty()) return;
+  const std::string bytes = std::exchange(gathered_, {});
   // Whatever the records are: the smallest ones fill leaves, those that just do not fit one take a page each.
   Work work;
   work.log.puts = bytes.size() / kRecordHeader + 1;
@@ -251,7 +260,8 @@ void SnapshotStager::piece(const Databases& dbs, const std::string& bytes) {
   other_ = Other::kGarbage;
 }
 
-Zxid SnapshotStager::end() {
+Zxid SnapshotStager::end(const Databases& dbs) {
+  if (other_ == Other::kReceiving) write_gathered(dbs);
   const bool whole = other_ == Other::kReceiving && reader_.complete();
   if (whole) {
     other_ = Other::kStaged;
@@ -262,6 +272,7 @@ Zxid SnapshotStager::end() {
 }
 
 void SnapshotStager::drop() {
+  gathered_.clear();
   if (other_ != Other::kClean) other_ = Other::kGarbage;
 }
 

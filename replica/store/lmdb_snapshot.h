@@ -64,6 +64,9 @@ class LmdbSnapshotSource final : public SnapshotSource {
 // Writer thread only. Each call is one or more durable transactions of its own. LMDB's errors end the process, by
 // `failed`; a disk without room is met before anything is written, and makes a snapshot fail, or clearing wait.
 //
+// Pieces are gathered until there is enough for a transaction: each one is two flushes, which everybody waits for who
+// shares the disk.
+//
 // What lies in the other slot and is not wanted (the tree before an install, a snapshot that was given up) is emptied
 // in slices: dropped at once, all its pages would be one record of LMDB's free list, which every commit writes anew.
 class SnapshotStager {
@@ -76,7 +79,7 @@ class SnapshotStager {
   int look(const Databases& dbs);
   void begin(const Databases& dbs, Zxid zxid);
   void piece(const Databases& dbs, const std::string& bytes);
-  Zxid end();  // 0: damaged, or it did not fit
+  Zxid end(const Databases& dbs);  // 0: damaged, or it did not fit
   void drop();
   // The snapshot has become the tree; what was the tree lies in the other slot.
   void installed() { other_ = Other::kGarbage; }
@@ -91,6 +94,7 @@ class SnapshotStager {
   template <class Write>
   bool transaction(const Databases& bound_dbs, const Work& work, std::uint64_t leave, Write&& write);
   int clear_some(MDB_txn* txn, MDB_dbi dbi, std::uint64_t records);
+  void write_gathered(const Databases& dbs);
 
   const Env& env_;
   GrowAhead& grow_;
@@ -100,6 +104,7 @@ class SnapshotStager {
   Other other_ = Other::kClean;
   std::chrono::steady_clock::time_point retry_;
   SnapshotReader reader_;
+  std::string gathered_;  // pieces that are not written yet
 };
 
 }  // namespace coord::store

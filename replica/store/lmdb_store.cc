@@ -287,7 +287,7 @@ void LmdbStore::handle(Item item) {
   } else if (const auto* piece = std::get_if<PieceOfSnapshot>(&item)) {
     stager_->piece(dbs_, piece->bytes);
   } else if (const auto* end = std::get_if<EndSnapshot>(&item)) {
-    const Zxid staged = state_.staged = stager_->end();
+    const Zxid staged = state_.staged = stager_->end(dbs_);
     database.unlock();
     end->staged(staged);
   } else {

@@ -3,8 +3,8 @@
 
 One process per file; this one stands outside, keeps the deadlines, aborts a stuck mount of the file and goes on with
 the next test. Files with `BESIDE = N` spend their time waiting: those of one N run one after the other, beside the
-others. A file with `ALONE = True` runs when all the others have ended. Prints a line per test and, last, `N passed, N failed,
-N skipped`.
+others. A file with `ALONE = True` runs when all the others have ended. Prints a line per test and, last, `N passed,
+N failed, N skipped`.
 """
 
 import contextlib

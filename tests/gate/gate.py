@@ -230,7 +230,8 @@ class Gate:
         seconds = int(os.environ.get("FUZZ_SECONDS", default_seconds))
         names = [os.path.basename(source)[:-3] for source in fuzz_sources()]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            passed = list(pool.map(lambda name: self.one_fuzz(name, seconds), [n for n in names if not only or n in only]))
+            wanted = [name for name in names if not only or name in only]
+            passed = list(pool.map(lambda name: self.one_fuzz(name, seconds), wanted))
         self.part("fuzz", passed.count(True), passed.count(False), 0, time.monotonic() - start)
 
     @staticmethod

@@ -23,6 +23,30 @@ struct Ensemble : ::testing::Test {
     }
     return true;
   }
+  // Nodes /n0.. of `bytes` bytes, and a restart of all that run but one: what a leader has in memory of the log is
+  // gone, and who was away needs a snapshot.
+  void fill_and_forget(int nodes, std::size_t bytes, Sid but = Sid()) {
+    {
+      Client client(cluster, 40'000);
+      ASSERT_TRUE(client.connect(cluster.leader()));
+      for (int n = 0; n < nodes; ++n) client.create("/n" + std::to_string(n), std::string(bytes, 'x'));
+      for (int n = 0; n < nodes; ++n) ASSERT_EQ(client.err(), Err::kOk);
+      cluster.clock.run_for(1'000);
+      // Each transaction lets go of some of the log.
+      for (int n = 0; n < nodes / 50 + 10; ++n) {
+        client.set("/n0", "z");
+        ASSERT_EQ(client.err(), Err::kOk);
+      }
+    }
+    std::vector<Sid> all;
+    for (const Member& member : cluster.config.members) {
+      if (cluster.runs(member.sid) && member.sid != but) all.push_back(member.sid);
+    }
+    for (const Sid sid : all) cluster.kill(sid);
+    for (const Sid sid : all) cluster.start(sid);
+    for (const Sid sid : all) ASSERT_TRUE(cluster.clock.run_until([&] { return cluster.core(sid).serving(); }));
+  }
+  std::uint64_t snapshots_sent() { return cluster.core(cluster.leader()).ensemble_status().snapshots_sent; }
   Cluster cluster;
 };
 
@@ -339,9 +363,8 @@ TEST_F(Ensemble, ASnapshotReplacesATreeThatIsTooFarBehind) {
   cluster.kill(away);
   client.put(wire::Op::kDelete, [](wire::Writer& w) { w.buffer(std::string("/old")), w.i32(-1); });
   ASSERT_EQ(client.err(), Err::kOk);
-  for (int n = 0; n < 2000; ++n) client.create("/n" + std::to_string(n), std::to_string(n));
-  for (int n = 0; n < 2000; ++n) ASSERT_EQ(client.err(), Err::kOk);
-  cluster.clock.run_for(1'000);
+  ASSERT_NO_FATAL_FAILURE(fill_and_forget(2000, 1));
+  ASSERT_TRUE(client.connect(cluster.leader()));
   cluster.start(away);
   // Writes go on while it is sent.
   for (int n = 0; n < 200; ++n) {
@@ -349,12 +372,13 @@ TEST_F(Ensemble, ASnapshotReplacesATreeThatIsTooFarBehind) {
     ASSERT_EQ(client.err(), Err::kOk);
   }
   ASSERT_TRUE(cluster.settle());
+  EXPECT_TRUE(cluster.clock.run_until([this] { return snapshots_sent() == 1; }));
   EXPECT_TRUE(cluster.clock.run_until([this] { return equal(); }));
   Client reader(cluster);
   ASSERT_TRUE(reader.connect(away));
   reader.sync();
   ASSERT_EQ(reader.err(), Err::kOk);
-  EXPECT_EQ(reader.read("/n1999"), "1999");
+  EXPECT_EQ(reader.read("/n1999"), "x");
   EXPECT_EQ(reader.read("/n0"), "199");
   EXPECT_FALSE(reader.read("/old"));
   // And it stands after a restart.
@@ -365,21 +389,43 @@ TEST_F(Ensemble, ASnapshotReplacesATreeThatIsTooFarBehind) {
   EXPECT_EQ(cluster.core(away).ensemble_status().alarms.size(), 0u);
 }
 
+// About 2 MB at 100 kB/s: while there are writes it takes 20 s, and when they end it comes at once.
+TEST_F(Ensemble, ASnapshotLeavesTheMachineToTheWritesWhileThereAreSome) {
+  cluster.log_keep_entries = 20;
+  cluster.config.snapshot_rate = 100'000;
+  up();
+  const Sid away = cluster.follower(0);
+  cluster.kill(away);
+  fill_and_forget(2000, 1000);
+  Client client(cluster, 40'000);
+  ASSERT_TRUE(client.connect(cluster.leader()));
+  const std::int64_t begun = cluster.clock.now_ms();
+  for (bool started = false; cluster.clock.now_ms() < begun + 10'000;) {
+    client.set("/n0", "y");
+    ASSERT_EQ(client.err(), Err::kOk);
+    if (!started && cluster.clock.now_ms() > begun + 100) {
+      cluster.start(away);
+      started = true;
+    }
+    ASSERT_FALSE(started && cluster.core(away).serving()) << "after " << cluster.clock.now_ms() - begun << " ms";
+  }
+  EXPECT_TRUE(cluster.clock.run_until([&] { return cluster.core(away).serving(); }, 2'000));
+  EXPECT_TRUE(cluster.clock.run_until([this] { return snapshots_sent() == 1; }));
+  EXPECT_TRUE(cluster.clock.run_until([this] { return equal(); }));
+}
+
 TEST_F(Ensemble, ARunningFollowerTakesASnapshotToo) {
   cluster.log_keep_entries = 20;
   up();
-  const Sid away = cluster.follower(0);
-  Client client(cluster, 40'000);
-  ASSERT_TRUE(client.connect(cluster.leader()));
+  const Sid away = cluster.leader() == Sid(1) ? Sid(2) : Sid(1);
   cluster.isolate(away);
-  for (int n = 0; n < 2000; ++n) client.create("/n" + std::to_string(n), std::to_string(n));
-  for (int n = 0; n < 2000; ++n) ASSERT_EQ(client.err(), Err::kOk);
-  cluster.clock.run_for(2'000);
+  ASSERT_NO_FATAL_FAILURE(fill_and_forget(2000, 1, away));
   cluster.isolate(away, false);
   ASSERT_TRUE(cluster.clock.run_until([&] { return cluster.core(away).serving() && equal(); }));
+  EXPECT_TRUE(cluster.clock.run_until([this] { return snapshots_sent() == 1; }));
   Client reader(cluster);
   ASSERT_TRUE(reader.connect(away));
-  EXPECT_EQ(reader.read("/n1999"), "1999");
+  EXPECT_EQ(reader.read("/n1999"), "x");
   reader.set("/n1999", "new");
   EXPECT_EQ(reader.err(), Err::kOk);
   EXPECT_EQ(reader.read("/n1999"), "new");
