@@ -12,8 +12,9 @@
 //                            the store. What can is that it and the log behind it do not fit together
 //   4306                     regress_state_test.cc
 //   4416                     regress_state_test.cc, and in 1367, 2926, 5010: tables are compared at every equal zxid
-//   4541, 4502, 4712         regress_state_test.cc; here: Zk4541. There is no logger of a role to be forgotten: one store, whose
-//                            batches are in order over roles. What can occur is that they are of a role that is over
+//   4541, 4502, 4712         regress_state_test.cc; here: Zk4541. There is no logger of a role to be forgotten: one
+//                            store, whose batches are in order over roles. What can occur is that they, or the memory
+//                            of the driver, are of a role that is over
 #include <optional>
 #include <variant>
 
