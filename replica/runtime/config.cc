@@ -56,6 +56,18 @@ Setter size(std::uint64_t Config::*member, std::uint64_t low, std::uint64_t high
   };
 }
 
+// The same, or 0 for none.
+Setter size_or_none(std::uint64_t Config::*member, std::uint64_t low, std::uint64_t high) {
+  return [member, other = size(member, low, high)](Config& config, Text value) -> std::string {
+    if (value == "0") {
+      config.*member = 0;
+      return "";
+    }
+    const std::string wrong = other(config, value);
+    return wrong.empty() ? wrong : wrong + ", or 0";
+  };
+}
+
 Setter flag(bool Config::*member, Text yes = "true", Text no = "false") {
   return [member, yes, no](Config& config, Text value) -> std::string {
     if (value != yes && value != no) return "must be " + std::string(yes) + " or " + std::string(no);
@@ -268,8 +280,8 @@ const std::map<Text, Setter>& setters() {
       {"reconfigEnabled", any_flag(&Config::reconfig_enabled)},
       {"coord.mapSize", size(&Config::map_bytes, 64ULL << 20, 16ULL << 40)},
       {"coord.growSize", size(&Config::grow_bytes, 4ULL << 20, 16ULL << 30)},
-      {"coord.journalSize", size(&Config::journal_bytes, 0, 1ULL << 30)},
-      {"coord.snapshotRate", size(&Config::snapshot_rate, 0, 1ULL << 40)},
+      {"coord.journalSize", size_or_none(&Config::journal_bytes, 64ULL << 10, 1ULL << 30)},
+      {"coord.snapshotRate", size_or_none(&Config::snapshot_rate, 1ULL << 20, 1ULL << 40)},
       {"coord.logKeepSize", size(&Config::log_keep_bytes, 1ULL << 20, 1ULL << 40)},
       {"coord.logKeepEntries", number(&Config::log_keep_entries, 1000, 1'000'000'000)},
       {"coord.logKeepTime", number(&Config::log_keep_seconds, 0, 366 * kDay / 1000)},

@@ -32,6 +32,8 @@ TEST(Config, BadValuesNameFileLineAndKey) {
       {"skipACL=true", "skipACL"},
       {"enforceQuota=yes", "enforceQuota"},
       {"coord.growSize=1K", "coord.growSize"},
+      {"coord.journalSize=1K", "or 0"},
+      {"coord.snapshotRate=100K", "or 0"},
       {"coord.mapSize=99999999999999999999", "coord.mapSize"},
       {"coord.mapSize=9Q", "coord.mapSize"},
       {"coord.mountUsers=alice", "coord.mountUsers"},
@@ -228,6 +230,9 @@ TEST(Config, SizesTakeSuffixes) {
   ASSERT_TRUE(result);
   EXPECT_EQ(result->grow_bytes, 64ULL << 20);
   EXPECT_EQ(result->map_bytes, 1ULL << 40);
+  const auto none = interpret("coord.journalSize=0\ncoord.snapshotRate=0\n");
+  ASSERT_TRUE(none);
+  EXPECT_EQ(none->journal_bytes + none->snapshot_rate, 0u);
 }
 
 TEST(Config, ServerIdComesFromMyid) {
