@@ -314,7 +314,7 @@ void Core::carry_out(const zab::Action& action) {
                                      });
                                    });
           },
-          [this](const zab::SendSnapshot& a) { send_snapshot(a.link, a.membership); },
+          [this](const zab::SendSnapshot& a) { send_snapshot(a); },
           [this](const zab::ReceiveSnapshot& a) { receive_snapshot(a); },
           [this](const zab::DropSnapshot&) {
             if (batch_filled_) send_batch();  // it may install what is staged

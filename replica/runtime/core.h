@@ -138,6 +138,8 @@ class Core final : private tree::Sink, private peers::LinksUser {
     std::unique_ptr<store::SnapshotSource> source;
     std::uint64_t chunks = 0;
     std::int64_t credit = 0;  // bytes that may go now
+    bool hurry = false;       // no matter what else goes on
+    bool full = false;        // the link has enough for now, and will say when it has not
     bool ended = false;
     bool posted = false;
   };
@@ -250,7 +252,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   void look_at_members();
 
   // --- core_snapshot.cc
-  void send_snapshot(zab::LinkId link, const zab::Membership& membership);
+  void send_snapshot(const zab::SendSnapshot& send);
   void pump_snapshot(zab::LinkId link);
   void pay_snapshots(std::int64_t passed_ms);
   void receive_snapshot(const zab::ReceiveSnapshot& receive);

@@ -55,7 +55,9 @@ void Core::received(zab::LinkId link, std::vector<zab::Message> messages) {
 }
 
 void Core::writable(zab::LinkId link) {
-  if (!sending_.contains(link)) return;
+  const auto sending = sending_.find(link);
+  if (sending == sending_.end()) return;
+  sending->second.full = false;
   pump_snapshot(link);
   turn_done();
 }

@@ -20,29 +20,34 @@ constexpr std::int64_t kIdle = 500;        // ms without writes: longer than a s
 
 }  // namespace
 
-void Core::send_snapshot(zab::LinkId link, const zab::Membership& membership) {
+void Core::send_snapshot(const zab::SendSnapshot& send) {
+  const zab::LinkId link = send.link;
   Sending& sending = sending_[link];
-  sending = Sending{store_->open_snapshot(), 0, static_cast<std::int64_t>(kChunkBytes), false, false};
+  sending = Sending{};
+  sending.source = store_->open_snapshot();
+  sending.credit = send.hurry ? kNoLimit : static_cast<std::int64_t>(kChunkBytes);
+  sending.hurry = send.hurry;
   const auto known = known_links_.find(link);
   log::info("sync", "sending a snapshot to={} zxid={} bytes={}",
             known == known_links_.end() ? 0 : known->second.peer.value, to_string(sending.source->zxid()),
             sending.source->bytes());
-  links_.send(link, zab::SnapshotBegin{sending.source->zxid(), sending.source->bytes(), membership});
+  links_.send(link, zab::SnapshotBegin{sending.source->zxid(), sending.source->bytes(), send.membership});
   pump_snapshot(link);
 }
 
 // A snapshot reads and writes all the tree, and shares processors and disks with the writes of the ensemble: it gets a
-// rate as long as there are some, and everything else when there are none.
+// rate as long as there are some, and everything else when there are none, or none can be taken before it has arrived.
 void Core::pay_snapshots(std::int64_t passed_ms) {
   if (sending_.empty()) return;
   if (applied_total_ != applied_at_last_tick_ || !outstanding_.empty()) idle_ms_ = 0;
   idle_ms_ += passed_ms;
-  const bool limited = config_.snapshot_rate > 0 && idle_ms_ < kIdle;
+  const bool limited =
+      config_.snapshot_rate > 0 && idle_ms_ < kIdle && serving_ && !store_->space().refuse_writes;
   const auto rate = static_cast<std::int64_t>(config_.snapshot_rate);
   std::vector<zab::LinkId> links;
   for (auto& [link, sending] : sending_) {
     const std::int64_t before = sending.credit == kNoLimit ? 0 : std::min<std::int64_t>(sending.credit, 0);
-    sending.credit = limited ? before + rate * std::min(passed_ms, kPaidAtMost) / 1000 : kNoLimit;
+    sending.credit = limited && !sending.hurry ? before + rate * std::min(passed_ms, kPaidAtMost) / 1000 : kNoLimit;
     links.push_back(link);
   }
   for (const zab::LinkId link : links) pump_snapshot(link);
@@ -51,7 +56,7 @@ void Core::pay_snapshots(std::int64_t passed_ms) {
 // Until the link has enough (it calls writable then), the turn has, or what may go before the next tick is gone.
 void Core::pump_snapshot(zab::LinkId link) {
   const auto at = sending_.find(link);
-  if (at == sending_.end() || at->second.ended || at->second.posted) return;
+  if (at == sending_.end() || at->second.ended || at->second.posted || at->second.full) return;
   Sending& sending = at->second;
   for (int n = 0; n < kChunksPerTurn; ++n) {
     if (sending.credit <= 0) return;
@@ -71,7 +76,10 @@ void Core::pump_snapshot(zab::LinkId link) {
     }
     ++sending.chunks;
     if (sending.credit != kNoLimit) sending.credit -= static_cast<std::int64_t>(piece->size());
-    if (!links_.send(link, zab::SnapshotChunk{std::move(*piece)})) return;
+    if (!links_.send(link, zab::SnapshotChunk{std::move(*piece)})) {
+      sending.full = true;
+      return;
+    }
   }
   sending.posted = true;
   executor_.post([this, link] {

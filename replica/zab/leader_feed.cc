@@ -49,7 +49,7 @@ void Leader::start_snapshot(Learner& learner) {
   learner.stage = Stage::kSnapshot;
   learner.snapshotted = true;
   learner.read = 0;
-  core_.emit(SendSnapshot{learner.link, core_.base()});
+  core_.emit(SendSnapshot{learner.link, core_.base(), learner.damaged});
 }
 
 void Leader::snapshot_sent(const SnapshotSent& sent) {

@@ -238,6 +238,7 @@ struct ReadLog {  // of this server's own durable log: the entries in (after, up
 struct SendSnapshot {  // SnapshotBegin, chunks, SnapshotEnd on this link, then SnapshotSent; pings may come between
   LinkId link;
   Membership membership;  // for SnapshotBegin
+  bool hurry = false;     // the learner keeps in memory what is committed meanwhile: it is damaged
 };
 struct ReceiveSnapshot {  // one message of it, in order
   LinkId link;

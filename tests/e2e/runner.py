@@ -245,7 +245,10 @@ def main():
     def go(lane):
         for short, file_run in lanes[lane]:
             begun = time.monotonic()
-            file_run.run()
+            try:
+                file_run.run()
+            except Exception:  # noqa: BLE001 - whatever it is, the rest of the lane still runs, and it counts
+                file_run.add("test_(the runner itself)", "fail", traceback.format_exc(), 0)
             print("     %s: %.1f s" % (short, time.monotonic() - begun), flush=True)
 
     beside = [threading.Thread(target=go, args=(lane,), daemon=True) for lane in lanes if lane not in ("", "alone")]

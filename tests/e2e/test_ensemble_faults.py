@@ -213,7 +213,7 @@ def run_faults(t, size, seconds, seed):
     print("%d rounds of faults, %d answers" % (progress, answered))
     check(progress >= seconds / 20, "too few rounds of faults", progress)
     try:
-        recorder.check(t.path("history.jsonl"), BIN)
+        recorder.check(t.path("history.jsonl"), BIN, seconds=max(60, SECONDS))  # a long one takes long to read
     except AssertionError as verdict:
         keep = "/tmp/coord-history-%d.jsonl" % seed
         shutil.copy(t.path("history.jsonl"), keep)

@@ -291,6 +291,10 @@ class Gate:
                  os.path.join(folder, "coord-sim-mutants"), "--seeds", str(MUTANT_SEEDS)], PART_DEADLINE["sim"], look)
             found = sum(1 for line in said if ": found by seed" in line)
             missed = [line.split(":")[0] for line in said if ": NOT FOUND" in line]
+            judged = re.match(r"(\d+) mutants, ", said[-1] if said else "")
+            if not judged or int(judged.group(1)) != found + len(missed):
+                failed += 1
+                print("FAIL sim: the hunt for mutants did not come to its end", flush=True)
             passed += found
             failed += len([name for name in missed if name not in GUARDED_TWICE])
             skipped += len([name for name in missed if name in GUARDED_TWICE])

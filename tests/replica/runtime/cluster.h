@@ -121,6 +121,15 @@ class Hub {
     peers::LinksUser* user_ = nullptr;
   };
 
+  // Links to this one have enough after each piece of a snapshot, until they are freed.
+  void choke(Sid peer) { choked_.insert(peer); }
+  void free(Sid peer) {
+    choked_.erase(peer);
+    for (const auto& [self, link] : std::exchange(full_links_, {})) {
+      tell(link, [link = link](peers::LinksUser& user) { user.writable(link); });
+    }
+  }
+  std::size_t pieces_to_full_links() const { return full_links_.size(); }
   explicit Hub(Clock& clock) : clock_(clock) { redial(); }
   // Nothing passes between these two; what was on its way is lost, and so are their connections once they notice.
   void cut(Sid a, Sid b, bool cut) {
@@ -198,9 +207,11 @@ class Hub {
       return true;
     }
     ++messages;
+    const bool enough = choked_.contains(at->second.peer) && std::holds_alternative<zab::SnapshotChunk>(message);
+    if (enough) full_links_.push_back({self, id});
     const zab::LinkId there = at->second.other;
     tell(there, [there, message](peers::LinksUser& user) { user.received(there, {message}); });
-    return true;
+    return !enough;
   }
   void close(Sid, zab::LinkId id) {
     const auto at = links_.find(id);
@@ -251,6 +262,8 @@ class Hub {
   std::map<zab::LinkId, Link> links_;
   std::set<std::pair<Sid, Sid>> cut_;
   std::uint64_t next_link_ = 1;
+  std::set<Sid> choked_;
+  std::vector<std::pair<Sid, zab::LinkId>> full_links_;
 };
 
 // The server's end of a client's connection, and the client's end in one.
@@ -390,6 +403,7 @@ class Cluster {
   store::MemoryStore& store(Sid sid) { return *nodes_.at(sid).store; }
   bool runs(Sid sid) const { return nodes_.contains(sid); }
   std::uint64_t messages() const { return hub_.messages; }
+  Hub& hub() { return hub_; }
 
   Sid leader() {
     for (auto& [sid, node] : nodes_) {

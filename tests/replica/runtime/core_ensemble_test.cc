@@ -396,7 +396,7 @@ TEST_F(Ensemble, ASnapshotLeavesTheMachineToTheWritesWhileThereAreSome) {
   up();
   const Sid away = cluster.follower(0);
   cluster.kill(away);
-  fill_and_forget(2000, 1000);
+  ASSERT_NO_FATAL_FAILURE(fill_and_forget(2000, 1000));
   Client client(cluster, 40'000);
   ASSERT_TRUE(client.connect(cluster.leader()));
   const std::int64_t begun = cluster.clock.now_ms();
@@ -412,6 +412,23 @@ TEST_F(Ensemble, ASnapshotLeavesTheMachineToTheWritesWhileThereAreSome) {
   EXPECT_TRUE(cluster.clock.run_until([&] { return cluster.core(away).serving(); }, 2'000));
   EXPECT_TRUE(cluster.clock.run_until([this] { return snapshots_sent() == 1; }));
   EXPECT_TRUE(cluster.clock.run_until([this] { return equal(); }));
+}
+
+// Whatever time passes: a link that is slow gets no more than it can take (else it would be closed, again and again).
+TEST_F(Ensemble, ASnapshotWaitsForASlowLink) {
+  cluster.log_keep_entries = 20;
+  up();
+  const Sid away = cluster.follower(0);
+  cluster.kill(away);
+  ASSERT_NO_FATAL_FAILURE(fill_and_forget(2000, 1000));
+  cluster.hub().choke(away);
+  cluster.start(away);
+  ASSERT_TRUE(cluster.clock.run_until([this] { return cluster.hub().pieces_to_full_links() > 0; }));
+  cluster.clock.run_for(2'000);
+  EXPECT_EQ(cluster.hub().pieces_to_full_links(), 1u);
+  EXPECT_FALSE(cluster.core(away).serving());
+  cluster.hub().free(away);
+  EXPECT_TRUE(cluster.clock.run_until([&] { return cluster.core(away).serving() && equal(); }));
 }
 
 TEST_F(Ensemble, ARunningFollowerTakesASnapshotToo) {
