@@ -10,6 +10,7 @@ import time
 
 from lib import check, count, save, shows
 
+BESIDE = 2
 READS = count(20_000, 1_000_000)
 SMALL, MIDDLE, LARGE, HUGE = 10, 4_000, 150 * 1024, 200 * 1024
 DEADLINE_ALL = 240

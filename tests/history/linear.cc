@@ -1,9 +1,10 @@
 // Searches, for each node, an order of its writes, refused writes and fresh reads that respects real time and gives
 // the answers that were given. No zxid is believed: the walk of nodes.cc only says which candidate to try first, so
 // that the search for a correct history goes straight through. Wing and Gong, "Testing and verifying concurrent
-// objects" (1993); Lowe, "Testing for linearizability" (2017): positions that failed once are remembered. Two things
-// keep writes without an answer from multiplying: those whose value nobody saw are interchangeable within one shape
-// and are taken in order, and a position that failed fails as well when more of them have been used up.
+// objects" (1993); Lowe, "Testing for linearizability" (2017): positions that failed once are remembered, and only
+// those, for a history that is right has few of them, however long it is. Two things keep writes without an answer from
+// multiplying: those whose value nobody saw are interchangeable within one shape and are taken in order, and a position
+// that failed fails as well when more of them have been used up.
 #include <algorithm>
 #include <unordered_map>
 
@@ -17,6 +18,7 @@ struct State {
   std::int32_t version = 0;
   ValueId value = kUntold;
   std::int64_t owner = 0;
+  bool operator==(const State&) const = default;
 };
 
 struct Step {
@@ -51,6 +53,11 @@ class Search {
   Search(Index& x, PathId path) : x_(x), path_(path) {}
   std::vector<Step> steps;
   bool run();
+  void forget() {  // what the search needed
+    std::vector<Frame>().swap(frames_);
+    seen_.clear();
+    std::vector<Step>().swap(steps);
+  }
 
  private:
   struct Frame {
@@ -58,7 +65,7 @@ class Search {
     std::vector<std::uint32_t> candidates;
     std::size_t next = 0;
     std::uint32_t taken = 0;  // the step that led here
-    std::size_t first = 0;    // no step before this one is open
+    std::size_t first = 0;    // no required step before this one is open
   };
 
   bool take(const Step& step, State& s);
@@ -66,13 +73,17 @@ class Search {
   void find_candidates(Frame& f);
   void find_shapes();
   bool is_done(std::size_t i) const { return (done_[i / 64] >> (i % 64) & 1U) != 0; }
-  bool remember(const State& s);
+  std::pair<std::string, std::vector<std::uint64_t>> position(const State& s) const;
+  void remember(const State& s);
+  bool failed_before(const State& s) const;
+  bool leads_nowhere(const Step& step, const State& s) const;
   bool report();
 
   Index& x_;
   PathId path_;
   std::vector<std::uint64_t> done_;  // bit set of linearized steps
   std::vector<std::uint64_t> needed_;  // bit set of the required steps
+  std::vector<std::uint32_t> optional_;  // the other ones, ascending
   std::unordered_map<std::string, std::vector<std::vector<std::uint64_t>>> seen_;
   std::size_t required_ = 0;
   std::size_t deepest_ = 0;
@@ -108,13 +119,18 @@ bool Search::take(const Step& step, State& s) {
 void Search::find_candidates(Frame& f) {
   std::int64_t first_end = kNever;
   std::uint32_t blocker = 0;
+  const auto open = [this](std::size_t i) {
+    return !is_done(i) && (steps[i].same_before == kNone || is_done(steps[i].same_before));
+  };
+  // What may never happen stays open for ever: all that lies behind such a step is not to be looked at again for it.
+  for (const std::uint32_t i : optional_) {
+    if (i >= f.first) break;
+    if (open(i)) f.candidates.push_back(i);
+  }
   for (std::size_t i = f.first; i < steps.size(); ++i) {
     if (steps[i].inv_ns > first_end) break;
-    if (is_done(i)) {
-      if (i == f.first) ++f.first;
-      continue;
-    }
-    if (steps[i].same_before != kNone && !is_done(steps[i].same_before)) continue;
+    if (i == f.first && (is_done(i) || !steps[i].required)) ++f.first;
+    if (!open(i)) continue;
     f.candidates.push_back(static_cast<std::uint32_t>(i));
     if (steps[i].required && steps[i].end_ns < first_end) {
       first_end = steps[i].end_ns;
@@ -132,8 +148,15 @@ void Search::find_candidates(Frame& f) {
   }
 }
 
-// False: this position, or one that has used fewer optional steps, was tried before.
-bool Search::remember(const State& s) {
+bool within(const std::vector<std::uint64_t>& a, const std::vector<std::uint64_t>& b) {
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if ((a[i] & ~b[i]) != 0) return false;
+  }
+  return true;
+}
+
+// Where the search stands: the required steps that are done and the state, and the optional ones that are done.
+std::pair<std::string, std::vector<std::uint64_t>> Search::position(const State& s) const {
   std::vector<std::uint64_t> optional(done_);
   std::string key;
   const auto add = [&key](auto v) { key.append(reinterpret_cast<const char*>(&v), sizeof(v)); };
@@ -145,19 +168,35 @@ bool Search::remember(const State& s) {
   add(s.version);
   add(s.value);
   add(s.owner);
+  return {std::move(key), std::move(optional)};
+}
+
+void Search::remember(const State& s) {
+  auto [key, optional] = position(s);
   auto& used = seen_[std::move(key)];
-  const auto within = [](const std::vector<std::uint64_t>& a, const std::vector<std::uint64_t>& b) {
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      if ((a[i] & ~b[i]) != 0) return false;
-    }
-    return true;
-  };
-  for (const auto& before : used) {
-    if (!x_.budget.spend() || within(before, optional)) return false;
-  }
-  std::erase_if(used, [&](const auto& before) { return within(optional, before); });
+  std::erase_if(used, [&optional](const auto& before) { return within(optional, before); });
   used.push_back(std::move(optional));
-  return true;
+}
+
+// From this position, or from one that has used fewer optional steps.
+bool Search::failed_before(const State& s) const {
+  if (seen_.empty()) return false;
+  const auto [key, optional] = position(s);
+  const auto found = seen_.find(key);
+  if (found == seen_.end()) return false;
+  return std::any_of(found->second.begin(), found->second.end(), [this, &optional = optional](const auto& before) {
+    return !x_.budget.spend() || within(before, optional);
+  });
+}
+
+// Optional steps that, after all, change nothing: without them the search stands there already.
+bool Search::leads_nowhere(const Step& step, const State& s) const {
+  if (step.required) return false;
+  for (std::size_t k = frames_.size(); k-- > 0;) {
+    if (frames_[k].state == s) return true;
+    if (k == 0 || steps[frames_[k].taken].required) break;
+  }
+  return false;
 }
 
 // Interchangeable: optional, same effects, of values that no read on this node shows.
@@ -201,7 +240,10 @@ bool Search::run() {
   done_.assign(steps.size() / 64 + 1, 0);
   needed_ = done_;
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    if (!steps[i].required) continue;
+    if (!steps[i].required) {
+      optional_.push_back(static_cast<std::uint32_t>(i));
+      continue;
+    }
     needed_[i / 64] |= std::uint64_t{1} << (i % 64);
     ++required_;
   }
@@ -219,6 +261,7 @@ bool Search::run() {
     Frame& f = frames_.back();
     if (f.next == f.candidates.size()) {
       if (frames_.size() == 1) return report();
+      remember(f.state);
       done_[f.taken / 64] &= ~(std::uint64_t{1} << (f.taken % 64));
       required_ += steps[f.taken].required ? 1 : 0;
       frames_.pop_back();
@@ -228,9 +271,9 @@ bool Search::run() {
     const std::uint32_t chosen = f.candidates[f.next++];
     Frame child;
     child.state = f.state;
-    if (!take(steps[chosen], child.state)) continue;
+    if (!take(steps[chosen], child.state) || leads_nowhere(steps[chosen], child.state)) continue;
     done_[chosen / 64] |= std::uint64_t{1} << (chosen % 64);
-    if (!remember(child.state)) {
+    if (failed_before(child.state)) {
       done_[chosen / 64] &= ~(std::uint64_t{1} << (chosen % 64));
       continue;
     }
@@ -279,6 +322,7 @@ class Sorter {
       if (init != kNone) owners_[p].push_back(x_.records[init].answer.owner);
       add_ends(p);
       if (!searches_[p].run()) return false;
+      searches_[p].forget();
     }
     return true;
   }
