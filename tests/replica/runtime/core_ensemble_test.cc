@@ -414,6 +414,30 @@ TEST_F(Ensemble, ASnapshotLeavesTheMachineToTheWritesWhileThereAreSome) {
   EXPECT_TRUE(cluster.clock.run_until([this] { return equal(); }));
 }
 
+// The one that is left needs the snapshot's receiver for a majority: nobody can write before it has arrived, whatever the
+// log holds that is not known to be committed.
+TEST_F(Ensemble, ASnapshotForAMajorityIsNotHeldBack) {
+  cluster.log_keep_entries = 20;
+  cluster.config.snapshot_rate = 100'000;
+  up();
+  const Sid away = cluster.follower(0);
+  cluster.kill(away);
+  ASSERT_NO_FATAL_FAILURE(fill_and_forget(2000, 1000));
+  const Sid left = cluster.leader(), gone = cluster.follower(0);
+  {
+    Client client(cluster, 40'000);
+    ASSERT_TRUE(client.connect(left));
+    for (int n = 0; n < 5; ++n) client.set("/n0", "y");
+    for (int n = 0; n < 5; ++n) ASSERT_EQ(client.err(), Err::kOk);
+  }
+  cluster.kill(gone);
+  cluster.kill(left);
+  cluster.start(left);
+  cluster.start(away);
+  EXPECT_TRUE(cluster.clock.run_until([&] { return cluster.core(away).serving(); }, 5'000));
+  EXPECT_TRUE(cluster.clock.run_until([this] { return snapshots_sent() == 1 && equal(); }));
+}
+
 // Whatever time passes: a link that is slow gets no more than it can take (else it would be closed, again and again).
 TEST_F(Ensemble, ASnapshotWaitsForASlowLink) {
   cluster.log_keep_entries = 20;
