@@ -414,8 +414,8 @@ TEST_F(Ensemble, ASnapshotLeavesTheMachineToTheWritesWhileThereAreSome) {
   EXPECT_TRUE(cluster.clock.run_until([this] { return equal(); }));
 }
 
-// The one that is left needs the snapshot's receiver for a majority: nobody can write before it has arrived, whatever the
-// log holds that is not known to be committed.
+// The one that is left needs the snapshot's receiver for a majority: nobody can write before it has arrived,
+// whatever the log holds that is not known to be committed.
 TEST_F(Ensemble, ASnapshotForAMajorityIsNotHeldBack) {
   cluster.log_keep_entries = 20;
   cluster.config.snapshot_rate = 100'000;

@@ -431,6 +431,31 @@ TEST(EnsembleTest, a_damaged_store_is_filled_by_a_leader_that_did_not_count_it) 
   EXPECT_TRUE(e.peer(hurt).acknowledges());
 }
 
+// It keeps in memory what is committed while its snapshot is on its way; one that was only away does not.
+TEST(EnsembleTest, a_snapshot_for_a_damaged_store_is_sent_in_a_hurry) {
+  for (const bool damaged : {false, true}) {
+    Ensemble e(3, 0, [](Config& c) { c.limits.tail_bytes = 0; });
+    e.boot_all();
+    settle(e);
+    const std::uint32_t away = other_than(e.leader());
+    e.propose(e.leader(), "a");
+    e.crash(away);
+    for (int n = 0; n < 10; ++n) e.propose(e.leader(), "a");
+    e.purge(e.leader(), Zxid{1, 7});
+    if (damaged) {
+      e.node(away).disk.log.clear();
+      e.node(away).disk.base.clear();
+      e.node(away).disk.hint = e.node(away).disk.floor = Zxid{};
+      e.node(away).disk.damaged = true;
+    }
+    e.boot(away);
+    settle(e);
+    const auto sent = e.node(e.leader()).all<SendSnapshot>();
+    ASSERT_EQ(sent.size(), 1U);
+    EXPECT_EQ(sent[0].hurry, damaged);
+  }
+}
+
 TEST(EnsembleTest, a_hung_leader_is_replaced_and_steps_down_when_it_wakes) {
   Ensemble e(3);
   e.boot_all();
