@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <charconv>
 
+#include "common/base/number.h"
 #include "common/client/client.h"
 #include "common/model/path.h"
 
@@ -24,12 +24,9 @@ Result<Server, Fault> parse_unix(std::string_view piece) {
 }
 
 Result<std::uint16_t, Fault> parse_port(std::string_view piece, std::string_view digits) {
-  unsigned port = 0;
-  const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (ec != std::errc() || end != digits.data() + digits.size() || port == 0 || port > 65535) {
-    return fail(misunderstood(piece, "a port is a number from 1 to 65535"));
-  }
-  return static_cast<std::uint16_t>(port);
+  const auto port = parse_number<std::uint16_t>(digits, 1, 65535);
+  if (!port) return fail(misunderstood(piece, "a port is a number from 1 to 65535"));
+  return *port;
 }
 
 bool host_characters(std::string_view host, bool ipv6) {

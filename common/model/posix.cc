@@ -1,8 +1,9 @@
 #include "common/model/posix.h"
 
 #include <algorithm>
-#include <charconv>
 #include <string_view>
+
+#include "common/base/number.h"
 
 namespace coord {
 namespace {
@@ -17,10 +18,7 @@ std::optional<std::uint32_t> unix_id(const AclEntry& entry, std::string_view pre
   if (!id.starts_with(prefix)) return std::nullopt;
   const std::string_view digits = id.substr(prefix.size());
   if (digits.empty() || (digits[0] == '0' && digits.size() > 1)) return std::nullopt;
-  std::uint32_t value = 0;
-  const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (ec != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
-  return value;
+  return parse_number<std::uint32_t>(digits);
 }
 std::optional<std::uint32_t> user_of(const AclEntry& entry) { return unix_id(entry, "u:"); }
 std::optional<std::uint32_t> group_of(const AclEntry& entry) { return unix_id(entry, "g:"); }

@@ -45,7 +45,7 @@ Result<MemberLine, Fault> parse_spec(std::string_view text);
 Result<MemberLine, Fault> with_role(const Configuration& now, std::string_view text);
 
 // A server id.
-Result<std::uint32_t, Fault> parse_server_id(std::string_view text);
+Result<std::uint32_t, Fault> server_id_of(std::string_view text);
 // As the last line of the configuration has it: hexadecimal, with or without 0x.
 Result<std::uint64_t, Fault> parse_config_version(std::string_view text);
 

@@ -1,7 +1,6 @@
 #include "common/tools/multi_script.h"
 
-#include <charconv>
-
+#include "common/base/number.h"
 #include "common/model/path.h"
 
 namespace coord::tools {
@@ -49,12 +48,9 @@ Result<Words, Fault> split(std::string_view line) {
 }
 
 Result<std::int32_t, Fault> parse_version(const std::string& word) {
-  std::int32_t version = 0;
-  const auto [end, ec] = std::from_chars(word.data(), word.data() + word.size(), version);
-  if (ec != std::errc() || end != word.data() + word.size() || version < -1) {
-    return fail(Fault{"\"" + word + "\" is not a version (a number, or -1 for any)"});
-  }
-  return version;
+  const auto version = parse_number<std::int32_t>(word);
+  if (!version || *version < -1) return fail(Fault{"\"" + word + "\" is not a version (a number, or -1 for any)"});
+  return *version;
 }
 
 struct Form {

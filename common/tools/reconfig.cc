@@ -175,7 +175,7 @@ int make_change(Context& context, const ReconfigArguments& arguments, Change& ch
     return kDone;
   }
   if (!arguments.remove.empty()) {
-    const auto id = parse_server_id(arguments.remove);
+    const auto id = server_id_of(arguments.remove);
     if (!id) return complain(kUsage, "--remove: " + id.error().message);
     change.id = *id;
     change.leaving = std::to_string(*id);

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/fd.h"
 #include "common/base/log.h"
 #include "common/model/ids.h"
 #include "common/tools/commands.h"
@@ -23,20 +24,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kAnswerMax = 1 << 20;
-
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 bool wait_for(int fd, short events, Clock::time_point limit) {
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(limit - Clock::now()).count();

@@ -8,31 +8,13 @@
 #include <cstring>
 #include <utility>
 
+#include "common/base/fd.h"
 #include "fusefs/kernel/mountpoint.h"
 
 namespace coord::fs {
 namespace {
 
 constexpr unsigned kMoveMountBeneath = 0x200;  // Linux 6.5; not in the headers of Debian 12
-
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  bool ok() const { return fd_ >= 0; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 Fault fault(const std::string& path, const std::string& what, int error) {
   return Fault{"cannot mount at " + path + ": " + what + ": " + std::strerror(error)};
@@ -51,7 +33,7 @@ Fd detached_mount(int connection, const FuseMount& how) {
   const bool ok = set("source", how.source) && set("subtype", "coordfs") && set("fd", std::to_string(connection)) &&
                   set("rootmode", "40000") && set("user_id", std::to_string(::getuid())) &&
                   set("group_id", std::to_string(::getgid())) && flag("default_permissions") &&
-                  (!how.allow_other || flag("allow_other")) && (!how.read_only || flag("ro"));
+                  (!how.allow_other || flag("allow_other"));
   if (!ok || ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return Fd(-1);
   const unsigned attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (how.read_only ? MOUNT_ATTR_RDONLY : 0U);
   return Fd(::fsmount(context.get(), FSMOUNT_CLOEXEC, attributes));
@@ -67,6 +49,10 @@ bool put_beneath(const std::string& path, int mount) {
   const std::string same = "/proc/self/fd/" + std::to_string(dead.get());
   if (::umount2(same.c_str(), MNT_DETACH) != 0) (void)clear_dead_mounts(path, 1);
   return true;
+}
+
+bool put_over(const std::string& path, int mount) {
+  return ::move_mount(mount, "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) == 0;
 }
 
 int mount_plainly(const std::string& path, int connection, const FuseMount& how) {
@@ -95,12 +81,14 @@ Result<std::optional<int>, Fault> mount_fuse(const std::string& path, const Fuse
     // On a kernel that cannot put one beneath, one dead mount stays for good and covers the directory, also while the
     // next dead one above it is exchanged.
     if (auto left = clear_dead_mounts(path, 1); !left) return fail(left.error());
-    if (replace == Replace::kBeneath) {
-      const Fd mount = detached_mount(connection.get(), how);
-      if (mount.ok() && put_beneath(path, mount.get())) return std::optional(connection.release());
-      connection = open_device();  // the old one belongs to the mount that could not be placed
-      if (!connection.ok()) return fail(fault(path, "/dev/fuse", errno));
-    }
+  }
+  const bool beneath = state == MountState::kDead && replace == Replace::kBeneath;
+  if (beneath || how.read_only) {
+    const Fd mount = detached_mount(connection.get(), how);
+    if (mount.ok() && beneath && put_beneath(path, mount.get())) return std::optional(connection.release());
+    if (mount.ok() && how.read_only && put_over(path, mount.get())) return std::optional(connection.release());
+    connection = open_device();  // the old one belongs to the mount that could not be placed
+    if (!connection.ok()) return fail(fault(path, "/dev/fuse", errno));
   }
   const int error = mount_plainly(path, connection.get(), how);
   if (error == EPERM) return std::optional<int>();

@@ -13,11 +13,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <utility>
 
+#include "common/base/fd.h"
+#include "common/base/number.h"
 #include "fusefs/kernel/mountpoint.h"
 
 extern char** environ;
@@ -34,25 +35,6 @@ constexpr milliseconds kKillLimit{5000};
 constexpr milliseconds kSteadyAfter{60'000};  // a daemon that lived so long starts over with the shortest back-off
 
 milliseconds since(Clock::time_point then) { return std::chrono::duration_cast<milliseconds>(Clock::now() - then); }
-
-class Fd {
- public:
-  explicit Fd(int fd = -1) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Fd() { reset(); }
-  void reset() {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 // The same open file under a number from kSafeFd on; closes the given one.
 Fd lifted(int fd) {
@@ -189,10 +171,9 @@ bool Guardian::spawn() {
 void Guardian::message(char kind, const std::string& text) {
   switch (kind) {
     case 'M': {
-      unsigned minor = 0;
-      const std::size_t colon = std::min(text.find(':'), text.size());
-      const char* const end = text.data() + text.size();
-      if (colon < text.size() && std::from_chars(text.data() + colon + 1, end, minor).ptr == end) minor_ = minor;
+      const std::size_t colon = text.find(':');
+      if (colon == std::string::npos) break;
+      if (const auto minor = parse_number<unsigned>(std::string_view(text).substr(colon + 1))) minor_ = *minor;
       break;
     }
     case 'R':

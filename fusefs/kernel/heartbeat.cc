@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <utility>
 
+#include "common/base/number.h"
 #include "fusefs/kernel/guardian.h"
 
 namespace coord::fs {
@@ -21,10 +21,8 @@ constexpr std::size_t kTextMax = 4000;
 
 std::optional<Heartbeat> Heartbeat::adopt(int argc, char** argv) {
   if (argc < 3 || std::strcmp(argv[1], kDaemonFlag) != 0) return std::nullopt;
-  int fd = -1;
-  const char* const end = argv[2] + std::strlen(argv[2]);
-  const auto [rest, error] = std::from_chars(argv[2], end, fd);
-  if (error != std::errc() || rest != end || fd < 0 || ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return std::nullopt;
+  const int fd = parse_number<int>(argv[2]).value_or(-1);
+  if (fd < 0 || ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return std::nullopt;
   Heartbeat heartbeat(fd);
   ::signal(SIGPIPE, SIG_IGN);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);

@@ -234,7 +234,7 @@ class Mount {
   int delay_step_ms_ = 0;
   int delay_event_ms_ = 0;
   std::atomic<bool> reads_allowed_{true};
-  bool raise_events_ = true;  // false on a read-only mount: its helper could not make the calls
+  std::atomic<bool> raise_events_{true};  // false: nothing can be written at all, so a helper could not make the calls
   std::atomic<std::size_t> data_max_{static_cast<std::size_t>(wire::kFrameSizeMax) - 4096};
   std::mutex disk_mutex_;
   wire::CapabilitiesReply disk_;  // the last answer

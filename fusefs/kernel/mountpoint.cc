@@ -14,12 +14,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <memory>
 #include <sstream>
+
+#include "common/base/number.h"
 
 extern char** environ;
 
@@ -56,12 +57,6 @@ std::vector<std::string_view> words(std::string_view line) {
   return out;
 }
 
-template <class Number>
-bool to_number(std::string_view text, Number& out) {
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  return error == std::errc() && rest == text.data() + text.size();
-}
-
 // "36 35 98:0 /root /point opts [optional fields] - type source super": proc(5).
 std::optional<MountEntry> parse_line(std::string_view line) {
   const auto fields = words(line);
@@ -69,15 +64,19 @@ std::optional<MountEntry> parse_line(std::string_view line) {
   if (dash - fields.begin() < 6 || fields.end() - dash < 3) return std::nullopt;
   MountEntry entry;
   const std::size_t colon = std::min(fields[2].find(':'), fields[2].size() - 1);
-  if (!to_number(fields[0], entry.id) || !to_number(fields[1], entry.parent) ||
-      !to_number(fields[2].substr(0, colon), entry.major) ||
-      !to_number(fields[2].substr(colon + 1), entry.minor)) {
-    return std::nullopt;
-  }
+  const auto id = parse_number<int>(fields[0]), parent = parse_number<int>(fields[1]);
+  const auto major = parse_number<unsigned>(fields[2].substr(0, colon));
+  const auto minor = parse_number<unsigned>(fields[2].substr(colon + 1));
+  if (!id || !parent || !major || !minor) return std::nullopt;
+  entry.id = *id;
+  entry.parent = *parent;
+  entry.major = *major;
+  entry.minor = *minor;
   entry.root = unescape_octal(fields[3]);
   entry.point = unescape_octal(fields[4]);
   entry.type = unescape_octal(dash[1]);
   entry.source = unescape_octal(dash[2]);
+  entry.read_only_below = fields.end() - dash > 3 && (dash[3] == "ro" || dash[3].starts_with("ro,"));
   return entry;
 }
 

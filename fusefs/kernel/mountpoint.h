@@ -27,6 +27,7 @@ struct MountEntry {
   std::string point;
   std::string type;
   std::string source;
+  bool read_only_below = false;  // the file system itself, not only this mount of it
 };
 
 // Pure; lines that cannot be understood are left out. In the kernel's order, which is that of the mounting and not

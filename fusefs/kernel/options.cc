@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <limits>
 #include <string_view>
+
+#include "common/base/number.h"
 
 namespace coord::fs {
 namespace {
@@ -34,10 +35,7 @@ bool ignored(std::string_view option) {
 
 // A decimal number from `low` to `high`; the message names the option and the range.
 Result<std::int64_t, Fault> number(std::string_view key, std::string_view text, std::int64_t low, std::int64_t high) {
-  std::int64_t value = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, value);
-  if (error == std::errc() && rest == end && value >= low && value <= high) return value;
+  if (const auto value = parse_number<std::int64_t>(text, low, high)) return *value;
   return fail(Fault{"option " + std::string(key) + "=" + std::string(text) + ": not a number from " +
                     std::to_string(low) + " to " + std::to_string(high)});
 }

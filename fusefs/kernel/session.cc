@@ -163,13 +163,13 @@ int MountRunner::run() {
 bool MountRunner::start_replayer(std::string& why) {
   replay::ReplayOptions replay_options;
   replay_options.mountpoint = mountpoint_;
+  replay_options.read_only = options_.read_only;
   auto replayer = replay::Replayer::start(replay_options, *this);
   if (!replayer) {
     why = replayer.error().message;
     return false;
   }
   mount_.replayer_ = std::move(*replayer);
-  mount_.raise_events_ = !options_.read_only;
   return true;
 }
 
@@ -307,6 +307,10 @@ bool MountRunner::mount_kernel(std::string& why) {
   }
   major_ = entry->major;
   minor_ = entry->minor;
+  if (entry->read_only_below) {
+    mount_.raise_events_ = false;
+    log::warn("fuse", "changes raise no inotify events: the file system is read-only, not this mount of it alone");
+  }
   if (heartbeat_) heartbeat_->mounted(major_, minor_);
   return true;
 }

@@ -1,10 +1,12 @@
 // Attributes and extended attributes: chmod, chown, truncate, utimensat, setxattr, removexattr (filesystem.md section
 // 4).
 #include <cerrno>
-#include <charconv>
+#include <limits>
+#include <optional>
 #include <string>
 
 #include "common/base/log.h"
+#include "common/base/number.h"
 #include "common/model/posix.h"
 #include "fusefs/kernel/write_side.h"
 #include "fusefs/ops/errno_map.h"
@@ -17,9 +19,8 @@ constexpr std::string_view kCas = "user.coord.cas";
 constexpr int kOwnerOrMode = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 
-bool parse_version(std::string_view text, std::int32_t& out) {
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), out);
-  return ec == std::errc() && end == text.data() + text.size() && out >= 0;
+std::optional<std::int32_t> parse_version(std::string_view text) {
+  return parse_number<std::int32_t>(text, 0, std::numeric_limits<std::int32_t>::max());
 }
 
 }  // namespace
@@ -170,8 +171,8 @@ void Writes::setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_s
 // "VERSION:DATA": the data becomes DATA if the version is VERSION. The kernel raises no MODIFY for it: not announced.
 int Writes::compare_and_set(Ino ino, std::string_view value, const Credentials& who) {
   const std::size_t colon = value.find(':');
-  std::int32_t version = 0;
-  if (colon == std::string_view::npos || !parse_version(value.substr(0, colon), version)) return EINVAL;
+  const auto version = colon == std::string_view::npos ? std::nullopt : parse_version(value.substr(0, colon));
+  if (!version) return EINVAL;
   if (view_of(ino) != View::kData) return EISDIR;
   File alone(node_of(ino), mount_.data_max());
   {
@@ -184,7 +185,7 @@ int Writes::compare_and_set(Ino ino, std::string_view value, const Credentials& 
   Edits all(mount_.data_max());
   all.replace_all();
   if (!all.write(0, value.substr(colon + 1))) return EFBIG;
-  const Publication result = publish(alone, all, who, version, /*announce=*/false, within(kCallDeadline));
+  const Publication result = publish(alone, all, who, *version, /*announce=*/false, within(kCallDeadline));
   return result.err == Err::kBadVersion && result.error == 0 ? ECANCELED : result.result();
 }
 
@@ -205,9 +206,9 @@ void Writes::setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const ch
                   : EISDIR;
   if (error == 0 && key == kCas) error = compare_and_set(ino, {value, size}, who);
   if (error == 0 && key == kExpect) {
-    std::int32_t version = 0;
+    const auto version = parse_version({value, size});
     const FilePtr file = files_.find(node_of(ino));
-    if (!parse_version({value, size}, version)) {
+    if (!version) {
       error = EINVAL;
     } else if (file == nullptr) {
       error = EBADF;  // means something to a file that is open for writing only

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,10 +16,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <utility>
+
+#include "common/base/fd.h"
+#include "common/base/number.h"
 
 extern char** environ;
 
@@ -27,26 +30,6 @@ namespace {
 
 constexpr int kHelperFd = 3;
 constexpr std::size_t kWalkBytesMax = 3500;  // of one openat2, below PATH_MAX
-
-// A descriptor that is closed at the end of its scope.
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  bool ok() const { return fd_ >= 0; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 // The root of the mount, if it is still the mount of this device.
 Fd open_root(const char* mountpoint, std::uint64_t device) {
@@ -59,6 +42,15 @@ Fd open_root(const char* mountpoint, std::uint64_t device) {
     return Fd(-1);
   }
   return root;
+}
+
+// A mount of the same file system that may be written through, and that nobody else can reach.
+Fd writable_clone(const Fd& root) {
+  Fd clone(::open_tree(root.get(), "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  mount_attr change{};
+  change.attr_clr = MOUNT_ATTR_RDONLY;
+  if (clone.ok() && ::mount_setattr(clone.get(), "", AT_EMPTY_PATH, &change, sizeof change) != 0) return Fd(-1);
+  return clone;
 }
 
 Fd open_beneath(int directory, const std::string& path) {
@@ -128,7 +120,8 @@ int replay_rename(int root, int directory, const Job& job) {
 }
 
 int perform(const Job& job, const char* mountpoint) {
-  const Fd root = open_root(mountpoint, job.device);
+  Fd root = open_root(mountpoint, job.device);
+  if (root.ok() && job.read_only) root = writable_clone(root);
   if (!root.ok()) return errno;
   const Fd directory = open_directory(root.get(), job.path);
   if (!directory.ok()) return errno;
@@ -157,12 +150,6 @@ ssize_t retry_interrupted(Call call) {
   return n;
 }
 
-bool is_number(const char* text, int& number) {
-  const char* const end = text + std::strlen(text);
-  const auto [rest, error] = std::from_chars(text, end, number);
-  return error == std::errc() && rest == end && number >= 0;
-}
-
 }  // namespace
 
 int run_replay_helper(int fd, const char* mountpoint) {
@@ -186,9 +173,8 @@ int run_replay_helper(int fd, const char* mountpoint) {
 
 bool replay_helper_main(int argc, char** argv, int& status) {
   if (argc < 2 || std::strcmp(argv[1], kHelperFlag) != 0) return false;
-  int fd = -1;
-  status = 2;
-  if (argc == 4 && is_number(argv[2], fd)) status = run_replay_helper(fd, argv[3]);
+  const int fd = argc == 4 ? parse_number<int>(argv[2]).value_or(-1) : -1;
+  status = fd >= 0 ? run_replay_helper(fd, argv[3]) : 2;
   return true;
 }
 

@@ -7,6 +7,10 @@
 // A directory in a job's path can be exchanged for a symlink at any moment, and the helper may be root: so paths are
 // resolved with openat2(RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV) from a directory whose device is checked
 // to be the mount's, and the last step is relative to that descriptor. It never changes anything outside the mount.
+//
+// On a read-only mount each job makes a clone of the mount that stands nowhere, and writable (open_tree(2),
+// mount_setattr(2); CAP_SYS_ADMIN). It goes with the job: a clone that stayed would keep the file system alive after
+// umount(8), and the daemon would not end.
 #pragma once
 
 #include <sys/types.h>
@@ -31,6 +35,7 @@ struct Job {
   std::string path;      // of the directory, relative to the mount's root, "" = the root, no slash at the ends
   std::string new_path;  // kRename: of the new directory
   std::uint64_t device = 0;  // st_dev of the mount
+  bool read_only = false;    // the mount is; what lies below it is not: the call goes through a clone of the mount
 };
 
 struct JobAnswer {

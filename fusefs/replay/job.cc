@@ -14,7 +14,8 @@ struct Head {
   std::uint8_t kind = 0;
   std::uint8_t type = 0;
   std::uint8_t executable = 0;
-  std::uint8_t unused[5] = {};
+  std::uint8_t read_only = 0;
+  std::uint8_t unused[4] = {};
 };
 static_assert(sizeof(Head) == 40);
 
@@ -28,6 +29,7 @@ std::string encode_job(const Job& job) {
   head.kind = static_cast<std::uint8_t>(job.event.kind);
   head.type = static_cast<std::uint8_t>(job.event.type);
   head.executable = job.event.executable ? 1 : 0;
+  head.read_only = job.read_only ? 1 : 0;
   std::size_t total = sizeof head;
   for (int i = 0; i < 4; ++i) {
     if (texts[i]->size() > kJobBytesMax) return {};
@@ -60,6 +62,7 @@ bool decode_job(std::string_view bytes, Job& job) {
   job.event.kind = static_cast<EventKind>(head.kind);
   job.event.type = static_cast<NodeType>(head.type);
   job.event.executable = head.executable != 0;
+  job.read_only = head.read_only != 0;
   return true;
 }
 

@@ -188,6 +188,7 @@ Outcome Replayer::Worker::attempt(State& state, const Event& event, int attempts
   if (!locate(state, event, job)) return Outcome::kGiveUp;
   job.id = next_job_++;
   job.device = state.device;
+  job.read_only = state.options.read_only;
   HelperProcess* helper = nullptr;
   {
     const std::lock_guard lock(mutex_);

@@ -60,6 +60,7 @@ class Host {
 struct ReplayOptions {
   std::string exe = "/proc/self/exe";
   std::string mountpoint;  // absolute; the path that the helpers use
+  bool read_only = false;  // the mount is: helpers make their calls through clones of it (helper.h)
   int workers = 3;         // 1..kWorkersMax
   std::chrono::milliseconds deadline{10'000};  // of one job; above the 2 s that any call may hold a directory's lock
 };

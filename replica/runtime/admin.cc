@@ -77,7 +77,7 @@ std::string version_text(Zxid version) { return fmt::format("{:x}", version.valu
 std::size_t participants(const EnsembleStatus& status) {
   if (!status.members.empty()) {
     return static_cast<std::size_t>(std::count_if(status.members.begin(), status.members.end(),
-                                                  [](const tree::Member& member) { return !member.observer; }));
+                                                  [](const Member& member) { return !member.observer; }));
   }
   std::size_t count = status.observer ? 0 : 1;
   for (const EnsembleStatus::Peer& peer : status.peers) count += peer.observer || !peer.member ? 0 : 1;
@@ -254,7 +254,7 @@ std::string memb(Core& core) {
 // As ZooKeeper's conf has it: the limits under our names, for they are in other ticks. The members are those of the
 // replicated list, and those of the file while there is none.
 std::string membership(const Config& c, const EnsembleStatus& status) {
-  std::vector<tree::Member> members = status.members;
+  std::vector<Member> members = status.members;
   if (members.empty()) {
     for (const Member& member : c.members) {
       members.push_back({member.sid, member.host, member.port, member.election_port, member.observer, member.client});
@@ -264,13 +264,13 @@ std::string membership(const Config& c, const EnsembleStatus& status) {
                                 [&c](const Member& member) { return member.sid.value == c.server_id; });
   if (own == c.members.end()) return "";
   const auto now = std::find_if(members.begin(), members.end(),
-                                [&c](const tree::Member& member) { return member.sid.value == c.server_id; });
+                                [&c](const Member& member) { return member.sid.value == c.server_id; });
   const bool observer = now == members.end() || now->observer;
   std::string text = fmt::format(
       "coord.peerTickTime={}\ncoord.peerInitLimit={}\ncoord.peerSyncLimit={}\nelectionAlg=3\nelectionPort={}\n"
       "quorumPort={}\npeerType={}\nreconfigEnabled={}\nmembership: \n",
       c.peer_tick_ms, c.init_limit, c.sync_limit, own->election_port, own->port, observer ? 1 : 0, c.reconfig_enabled);
-  for (const tree::Member& member : members) text += tree::to_text(member) + "\n";
+  for (const Member& member : members) text += to_text(member) + "\n";
   if (!status.members.empty()) text += "version=" + version_text(status.members_version) + "\n";
   return text;
 }

@@ -11,6 +11,8 @@
 #include <functional>
 #include <sstream>
 
+#include "common/base/number.h"
+
 namespace coord::runtime {
 namespace {
 
@@ -27,12 +29,9 @@ std::string trimmed(Text text) {
 template <class Int>
 Setter number(Int Config::*member, std::int64_t low, std::int64_t high) {
   return [member, low, high](Config& config, Text value) -> std::string {
-    std::int64_t parsed = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
-    if (error != std::errc() || end != value.data() + value.size() || parsed < low || parsed > high) {
-      return "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high);
-    }
-    config.*member = static_cast<Int>(parsed);
+    const auto parsed = parse_number<std::int64_t>(value, low, high);
+    if (!parsed) return "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high);
+    config.*member = static_cast<Int>(*parsed);
     return "";
   };
 }
@@ -117,87 +116,27 @@ std::string set_words(Config& config, Text value) {
 std::string set_mount_users(Config& config, Text value) {
   config.mount_users.clear();
   for (const std::string& item : list(value)) {
-    std::uint32_t uid = 0;
-    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), uid);
-    if (error != std::errc() || end != item.data() + item.size()) return "must be numeric user ids separated by commas";
-    config.mount_users.insert(uid);
+    const auto uid = parse_number<std::uint32_t>(item);
+    if (!uid) return "must be numeric user ids separated by commas";
+    config.mount_users.insert(*uid);
   }
   return "";
 }
 
 std::string set_tcp_user(Config& config, Text value) {
   const auto colon = value.find(':');
-  const auto id = [](Text text, std::uint32_t& out) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-    return error == std::errc() && end == text.data() + text.size();
-  };
-  Credentials user;
-  if (!id(value.substr(0, colon), user.uid)) return "must be UID or UID:GID, numbers";
-  user.gid = user.uid;
-  if (colon != Text::npos && !id(value.substr(colon + 1), user.gid)) return "must be UID or UID:GID, numbers";
-  config.tcp_user = user;
+  const auto uid = parse_number<std::uint32_t>(value.substr(0, colon));
+  const auto gid = colon == Text::npos ? uid : parse_number<std::uint32_t>(value.substr(colon + 1));
+  if (!uid || !gid) return "must be UID or UID:GID, numbers";
+  config.tcp_user = Credentials{*uid, *gid, {}};
   return "";
 }
 
-template <class Int>
-bool parse_number(Text text, std::uint32_t low, std::uint32_t high, Int& out) {
-  std::uint32_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < low || number > high) return false;
-  out = static_cast<Int>(number);
-  return true;
-}
-
-// [host:]port as "host:port", a missing host as ZooKeeper shows it. False: it is none.
-bool set_client_part(Member& member, Text text) {
-  const auto colon = text.rfind(':');
-  std::uint16_t port = 0;
-  if (!parse_number(colon == Text::npos ? text : text.substr(colon + 1), 1, 65535, port)) return false;
-  const Text host = colon == Text::npos ? Text("0.0.0.0") : text.substr(0, colon);
-  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-  if (host.empty() || (!bracketed && host.find_first_of(":[] \t") != Text::npos)) return false;
-  member.client = std::string(host) + ":" + std::to_string(port);
-  return true;
-}
-
-// host:port[:port][:role]; an IPv6 host in brackets. False: it is none.
-bool set_peer_part(Member& member, Text text) {
-  const auto bracket = text.starts_with('[') ? text.find(']') : Text::npos;
-  const auto colon = text.find(':', bracket == Text::npos ? 0 : bracket);
-  if (colon == Text::npos || colon == 0) return false;
-  member.host = std::string(bracket == Text::npos ? text.substr(0, colon) : text.substr(1, bracket - 1));
-  std::vector<Text> fields;
-  for (Text rest = text.substr(colon + 1);;) {
-    const auto end = rest.find(':');
-    fields.push_back(rest.substr(0, end));
-    if (end == Text::npos) break;
-    rest = rest.substr(end + 1);
-  }
-  if (!parse_number(fields[0], 1, 65535, member.port)) return false;
-  member.election_port = member.port;
-  std::size_t at = 1;
-  if (at < fields.size() && parse_number(fields[at], 1, 65535, member.election_port)) ++at;
-  if (at < fields.size()) {
-    if (fields[at] != "participant" && fields[at] != "observer") return false;
-    member.observer = fields[at++] == "observer";
-  }
-  return at == fields.size();
-}
-
-// host:port[:port][:participant|observer][;[address:]clientPort] as zoo.cfg has it. The second port is ZooKeeper's and
-// has no meaning here; where clients go is only shown.
+// A line of zoo.cfg may leave out the second port, which has no meaning here; where clients go is only shown.
 std::string set_member(Config& config, Text id, Text value) {
-  Member member;
-  if (!parse_number(id, 1, 254, member.sid.value)) return "the id behind server. must be a whole number from 1 to 254";
-  const auto semicolon = value.find(';');
-  const Text client = semicolon == Text::npos ? Text() : value.substr(semicolon + 1);
-  constexpr const char* kForm = "must be host:port[:port][:participant|observer][;[address:]clientPort]";
-  if (client.find(';') != Text::npos) return "a secure client port is not supported by this version; leave it out";
-  if (!set_peer_part(member, value.substr(0, semicolon))) return kForm;
-  if (semicolon != Text::npos && !set_client_part(member, client)) return kForm;
-  // What the file says becomes the ensemble's first list.
-  const tree::Member listed{member.sid, member.host, member.port, member.election_port, member.observer, member.client};
-  if (const auto taken = tree::parse_member(tree::to_text(listed), false); !taken) return taken.error().message;
+  auto parsed = parse_member("server." + std::string(id) + "=" + std::string(value), {});
+  if (!parsed) return parsed.error().message;
+  Member member = *std::move(parsed);
   for (const Member& other : config.members) {
     if (other.sid == member.sid) return "server id " + std::string(id) + " is given twice";
     if (other.host == member.host && other.port == member.port) {
@@ -371,12 +310,9 @@ Result<bool, Fault> read_server_id(Config& config) {
   }
   std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   content = trimmed(content);
-  unsigned id = 0;
-  const auto [end, error] = std::from_chars(content.data(), content.data() + content.size(), id);
-  if (error != std::errc() || end != content.data() + content.size() || id < 1 || id > 254) {
-    return fail(Fault{path + ":1: \"" + content + "\" is not a server id: a whole number from 1 to 254"});
-  }
-  config.server_id = id;
+  const auto id = parse_server_id(content);
+  if (!id) return fail(Fault{path + ":1: \"" + content + "\" is not a server id: a whole number from 1 to 254"});
+  config.server_id = id->value;
   if (!config.members.empty() && std::none_of(config.members.begin(), config.members.end(), is_self)) {
     return fail(Fault{path + ":1: there is no server." + content + " line: correct the file or the configuration"});
   }

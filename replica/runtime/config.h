@@ -13,21 +13,13 @@
 #include "common/base/config.h"
 #include "common/base/result.h"
 #include "common/model/ids.h"
+#include "common/model/member.h"
 #include "common/model/records.h"
 #include "replica/tree/ensemble.h"
 
 namespace coord::runtime {
 
 // One line server.N=host:port[:port][:role][;[clientHost:]clientPort].
-struct Member {
-  Sid sid;
-  std::string host{};
-  std::uint16_t port = 0;
-  bool observer = false;
-  std::uint16_t election_port = 0;  // the second port, without meaning here; not given: the first
-  std::string client{};             // "host:port" for /zookeeper/config; empty: not given
-};
-
 struct Config {
   std::string data_dir;                 // dataDir
   std::int32_t tick_time_ms = 2000;     // tickTime

@@ -39,7 +39,7 @@ Result<bool, Fault> Core::check_members() {
 
 std::string Core::lines_of_tree() const {
   std::string text;
-  for (const tree::Member& member : tree_->members()) text += (text.empty() ? "" : " ") + tree::to_text(member);
+  for (const Member& member : tree_->members()) text += (text.empty() ? "" : " ") + to_text(member);
   return text;
 }
 

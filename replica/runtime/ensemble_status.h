@@ -37,7 +37,7 @@ struct EnsembleStatus {
     std::string trouble;           // somebody was refused, and why; empty: none
   };
   std::vector<Peer> peers;         // members (the replicated ones if there are any) and guests, without this server
-  std::vector<tree::Member> members;  // as replicated, ascending; empty: the files say who is a member
+  std::vector<Member> members;  // as replicated, ascending; empty: the files say who is a member
   Zxid members_version;            // of that list; 0: there is none
   bool reconfiguring = false;      // a change of the members is logged and not known to be committed
   std::uint64_t snapshots_sent = 0;  // to others, since the start
@@ -49,7 +49,7 @@ struct EnsembleStatus {
   // False: removed, or not added yet. Such a server serves as a guest and counts for nothing.
   bool is_member() const {
     return members.empty() || std::any_of(members.begin(), members.end(),
-                                          [this](const tree::Member& member) { return member.sid == self; });
+                                          [this](const Member& member) { return member.sid == self; });
   }
 
   std::size_t learners() const {

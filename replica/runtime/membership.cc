@@ -19,16 +19,16 @@ std::optional<std::map<Sid, std::string>> enrolment_of(const std::string& payloa
   return txn ? std::optional(std::move(txn->directories)) : std::nullopt;
 }
 
-zab::Membership membership(const std::vector<tree::Member>& members, Zxid version) {
+zab::Membership membership(const std::vector<Member>& members, Zxid version) {
   zab::Membership result;
   result.version = version;
-  for (const tree::Member& member : members) (member.observer ? result.observers : result.voters).insert(member.sid);
+  for (const Member& member : members) (member.observer ? result.observers : result.voters).insert(member.sid);
   return result;
 }
 
-std::map<Sid, peers::PeerAddress> addresses(const std::vector<tree::Member>& members) {
+std::map<Sid, peers::PeerAddress> addresses(const std::vector<Member>& members) {
   std::map<Sid, peers::PeerAddress> result;
-  for (const tree::Member& member : members) {
+  for (const Member& member : members) {
     result[member.sid] = peers::PeerAddress{member.host, member.port, member.observer};
   }
   return result;
@@ -38,20 +38,19 @@ std::string lines_of(const std::vector<Member>& members) {
   std::string lines;
   for (const Member& member : members) {
     if (!lines.empty()) lines += '\n';
-    lines += tree::to_text(tree::Member{member.sid, member.host, member.port, member.election_port, member.observer,
-                                        member.client});
+    lines += to_text(member);
   }
   return lines;
 }
 
-std::string difference(const std::vector<Member>& file, const std::vector<tree::Member>& replicated) {
+std::string difference(const std::vector<Member>& file, const std::vector<Member>& replicated) {
   std::map<Sid, const Member*> left;
   for (const Member& member : file) left[member.sid] = &member;
   std::string text;
   const auto add = [&text](Sid sid, const std::string& what) {
     text += fmt::format("{}server.{} {}", text.empty() ? "" : ", ", sid.value, what);
   };
-  for (const tree::Member& member : replicated) {
+  for (const Member& member : replicated) {
     const auto at = left.find(member.sid);
     if (at == left.end()) {
       add(member.sid, "is not in the file");

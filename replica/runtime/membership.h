@@ -22,13 +22,13 @@ std::optional<zab::Membership> membership_of(const std::string& payload);
 // As zab::Config::enrolment_of wants it.
 std::optional<std::map<Sid, std::string>> enrolment_of(const std::string& payload);
 
-zab::Membership membership(const std::vector<tree::Member>& members, Zxid version);
-std::map<Sid, peers::PeerAddress> addresses(const std::vector<tree::Member>& members);
+zab::Membership membership(const std::vector<Member>& members, Zxid version);
+std::map<Sid, peers::PeerAddress> addresses(const std::vector<Member>& members);
 
 // The files' list in the form that a reconfig request takes, one line each.
 std::string lines_of(const std::vector<Member>& members);
 
 // How the files' list differs from the replicated one in who is a member, as what, and where; empty: it does not.
-std::string difference(const std::vector<Member>& file, const std::vector<tree::Member>& replicated);
+std::string difference(const std::vector<Member>& file, const std::vector<Member>& replicated);
 
 }  // namespace coord::runtime

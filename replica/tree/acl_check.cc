@@ -4,11 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <unordered_set>
+
+#include "common/base/number.h"
 
 namespace coord::tree {
 namespace {
@@ -46,9 +47,9 @@ std::optional<Range> parse_range(std::string_view text) {
   if (!address) return std::nullopt;
   Range out{*address, address->bits};
   if (slash == std::string_view::npos) return out;
-  const std::string_view digits = text.substr(slash + 1);
-  const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), out.bits);
-  if (ec != std::errc() || end != digits.data() + digits.size() || out.bits > address->bits) return std::nullopt;
+  const auto bits = parse_number<decltype(out.bits)>(text.substr(slash + 1));
+  if (!bits || *bits > address->bits) return std::nullopt;
+  out.bits = *bits;
   return out;
 }
 
@@ -63,9 +64,8 @@ bool valid_unix_id(std::string_view id) {
   if (!id.starts_with("u:") && !id.starts_with("g:")) return false;
   const std::string_view digits = id.substr(2);
   if (digits.empty() || (digits[0] == '0' && digits.size() > 1)) return false;
-  std::uint32_t value = 0;
-  const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  return ec == std::errc() && end == digits.data() + digits.size() && value != 0xffffffffu;
+  const auto value = parse_number<std::uint32_t>(digits);
+  return value && *value != 0xffffffffu;
 }
 
 // An identity that somebody has proved, as opposed to where a connection comes from.

@@ -1,13 +1,10 @@
 // The members of the ensemble as replicated state and as clients see them in /zookeeper/config, and what the leader
 // knows of them when it prepares a change. Pure.
 //
-// Text, one line for each member in the order of ids, then the version without a line end:
+// Text, one line for each member in the order of ids (common/model/member.h), then the version without a line end:
 //
 //   server.1=host:2888:3888:participant;0.0.0.0:2181
 //   version=100000000
-//
-// A server has one port for its peers here, the first; the second, ZooKeeper's election port, is kept and shown. The
-// part behind `;` is where clients go, shown as host:port; a list that came from files has none.
 //
 // Source: client-protocol.md section 15; zab.md section 8; replica/README.md (membership, feature level).
 #pragma once
@@ -20,28 +17,14 @@
 #include <string_view>
 #include <vector>
 
-#include "common/base/result.h"
 #include "common/model/ids.h"
+#include "common/model/member.h"
 
 namespace coord::tree {
 
 inline constexpr std::int32_t kFeatureLevel = 2;          // what this program knows
 inline constexpr std::int32_t kFeatureLevelReconfig = 2;  // the first that has reconfig, and the level, in the log
 
-struct Member {
-  Sid sid{};
-  std::string host{};               // a name or a numeric address, without brackets
-  std::uint16_t port = 0;           // for the other replicas
-  std::uint16_t election_port = 0;  // ZooKeeper's; without meaning here. 0: not said, shown as `port`
-  bool observer = false;
-  std::string client{};             // "host:port"; empty: not said
-  friend bool operator==(const Member&, const Member&) = default;
-};
-
-// "server.N=host:port:port[:role][;[clientHost:]clientPort]". Fault: what is wrong with it. `need_client`: a part for
-// clients must be there, as in a request of a client.
-Result<Member, Fault> parse_member(std::string_view text, bool need_client);
-std::string to_text(const Member& member);  // "server.N=...", normalized
 // What /zookeeper/config holds.
 std::string config_text(const std::vector<Member>& members, Zxid version);
 

@@ -2,10 +2,10 @@
 // reconfig is client-protocol.md section 15, row by row.
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <set>
 #include <utility>
 
+#include "common/base/number.h"
 #include "replica/tree/prepare_step.h"
 
 namespace coord::tree {
@@ -60,7 +60,7 @@ template <class NeedsClient>
 Err parse_list(Text list, bool whole, const NeedsClient& needs_client, Members& out) {
   for (const Text item : items_of(list, whole ? ",\n" : ",")) {
     if (whole && item.starts_with("version=")) continue;
-    auto member = parse_member(item, false);
+    auto member = parse_member(item, {.election_port = true});
     if (!member || find(out, member->sid) != nullptr) return Err::kBadArguments;
     if (member->client.empty() && needs_client(member->sid)) return Err::kBadArguments;
     put(out, *std::move(member));
@@ -70,10 +70,9 @@ Err parse_list(Text list, bool whole, const NeedsClient& needs_client, Members& 
 
 Err leave(Text list, Members& members) {
   for (const Text item : items_of(list, ",")) {
-    std::int64_t number = 0;
-    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), number);
-    if (error != std::errc() || end != item.data() + item.size()) return Err::kMarshallingError;
-    if (number > 0 && number <= 254) remove(members, Sid(static_cast<std::uint32_t>(number)));
+    const auto number = parse_number<std::int64_t>(item);
+    if (!number) return Err::kMarshallingError;
+    if (*number > 0 && *number <= 254) remove(members, Sid(static_cast<std::uint32_t>(*number)));
   }
   return Err::kOk;
 }
@@ -115,9 +114,7 @@ std::array<Address, 3> addresses_of(const Member& member) {
   if (colon == Text::npos) return out;
   Text host = client.substr(0, colon);
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  std::uint32_t port = 0;
-  std::from_chars(client.data() + colon + 1, client.data() + client.size(), port);
-  out[2] = {host, port};
+  out[2] = {host, parse_number<std::uint32_t>(client.substr(colon + 1)).value_or(0)};
   return out;
 }
 

@@ -1,6 +1,7 @@
 #include "replica/tree/quota.h"
 
-#include <charconv>
+#include "common/base/number.h"
+
 
 namespace coord::tree {
 
@@ -16,9 +17,7 @@ QuotaText parse_quota(std::string_view text) {
     std::string_view value = item.substr(equals + 1);
     // "bytes=-1=;byteHardLimit=..." has a second '=' before the separator.
     value = value.substr(0, value.find('='));
-    std::int64_t number = -1;
-    const auto [rest, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error != std::errc() || rest != value.data() + value.size()) number = -1;
+    const std::int64_t number = parse_number<std::int64_t>(value).value_or(-1);
     if (key == "count") out.count = number;
     if (key == "bytes") out.bytes = number;
     if (key == "byteHardLimit") out.byte_hard_limit = number;

@@ -1,9 +1,11 @@
 """Issue 2, must hold 2: inotifywait -m on file and directory reports what a ZooKeeper client does."""
 
+import errno
 import os
 import signal
 
-from lib import Inotify, alive, bash, check, command_line, descendants, equal, read, run, until, shows
+from lib import (Inotify, alive, bash, check, command_line, descendants, equal, raises_errno, read, run, until,
+                 shows)
 
 
 def shared(t):
@@ -262,3 +264,64 @@ def test_helper_stopped_does_not_block_the_mount(t):
     bash('echo w > "$1"', m.p("stopped", "w"), timeout=10)
     for pid in helpers_of(m):
         os.kill(pid, signal.SIGCONT)
+
+
+def test_read_only_mount(t):
+    """-o ro: nothing can be written, and who watches sees what others do; also after a crash of its daemon."""
+    from kazoo.security import make_acl
+    w, node, theirs, _ = start(t)
+    m = t.mount(w.replica, options="ro")
+    directory = m.p(node[1:])
+    path = directory + "/config"
+    before = w.kazoo.exists(node + "/config")
+    for what, action in (("write", lambda: open(path, "wb")),
+                         ("create", lambda: open(directory + "/new", "wb")),
+                         ("mknod", lambda: os.mknod(directory + "/node")),
+                         ("mkdir", lambda: os.mkdir(directory + "/dir")),
+                         ("unlink", lambda: os.unlink(path)),
+                         ("rename", lambda: os.rename(path, path + "2")),
+                         ("truncate", lambda: os.truncate(path, 0)),
+                         ("chmod", lambda: os.chmod(path, 0o600)),
+                         ("utime", lambda: os.utime(path)),
+                         ("setfattr", lambda: os.setxattr(path, "user.coord.cas", b"0:x"))):
+        raises_errno(errno.EROFS, action, what)
+    for round_ in range(2):
+        events = Inotify(t, directory, path)
+        w.kazoo.set(node + "/config", b"%d" % round_)
+        events.wait(path, "MODIFY")
+        events.wait(path, "CLOSE_WRITE")
+        equal(read(path), b"%d" % round_, "content")
+        w.kazoo.set_acls(node + "/config", [make_acl("world", "anyone", read=True, write=not round_, admin=True)])
+        events.wait(path, "ATTRIB")
+        w.kazoo.create(node + "/born", b"x")
+        events.wait(directory + "/born", "CREATE")
+        os.rename(theirs + "/born", theirs + "/moved")
+        events.wait(directory + "/born", "MOVED_FROM")
+        events.wait(directory + "/moved", "MOVED_TO")
+        os.mkdir(theirs + "/dir")
+        events.wait(directory + "/dir", "CREATE")
+        os.rmdir(theirs + "/dir")
+        events.wait(directory + "/dir", "DELETE")
+        w.kazoo.delete(node + "/moved")
+        events.wait(directory + "/moved", "DELETE")
+        if round_ == 0:
+            minor = m.minor()
+            for pid in set(descendants(m.pid)) - set(helpers_of(m)):
+                os.kill(pid, signal.SIGKILL)
+            until(lambda: m.mounted() and m.minor() != minor, 10, "a new daemon serves")
+            until(lambda: os.path.exists(path), 10, "the mount is back")
+    after = w.kazoo.exists(node + "/config")
+    equal((after.version, after.aversion), (before.version + 2, before.aversion + 2), "only what kazoo did")
+    raises_errno(errno.EROFS, lambda: open(path, "wb"), "write")
+
+
+def test_read_only_mount_ends_at_umount(t):
+    """Nothing of the helper's keeps the file system, and with it the daemon."""
+    w, node, _, _ = start(t)
+    m = t.mount(w.replica, options="ro")
+    events = Inotify(t, m.p(node[1:]))
+    for number in range(100):
+        w.kazoo.set(node + "/config", b"%d" % number)
+    events.wait(m.p(node[1:], "config"), "CLOSE_WRITE")
+    until(lambda: run("umount", m.path, ok=False).returncode == 0, 10, "umount")
+    until(lambda: m.process.poll() is not None, 5, "coordfs has ended")

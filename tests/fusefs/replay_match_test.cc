@@ -167,6 +167,7 @@ TEST(ReplayJob, BytesAndBack) {
   job.device = 0x1234;
   job.event = event(EventKind::kRename, NodeType::kDirectory);
   job.event.executable = true;
+  job.read_only = true;
   job.path = "a/b@";
   job.new_path = std::string(5000, 'x');
   Job back;
@@ -176,6 +177,7 @@ TEST(ReplayJob, BytesAndBack) {
   EXPECT_EQ(back.event.kind, EventKind::kRename);
   EXPECT_EQ(back.event.type, NodeType::kDirectory);
   EXPECT_TRUE(back.event.executable);
+  EXPECT_TRUE(back.read_only);
   EXPECT_EQ(back.event.name, "n");
   EXPECT_EQ(back.event.new_name, "m");
   EXPECT_EQ(back.path, job.path);

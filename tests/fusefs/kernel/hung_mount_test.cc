@@ -195,6 +195,7 @@ TEST_F(HungMount, OptionsAreTheSameEitherWay) {
   for (const char* const word : {"ro", "nosuid", "nodev", "allow_other", "default_permissions"}) {
     EXPECT_NE(lines[0].find(word), std::string::npos) << word << " in " << lines[0];
   }
+  EXPECT_EQ(lines[0].find(" coord ro"), std::string::npos) << "only the mount, not what is below: " << lines[0];
   EXPECT_EQ(*clear_dead_mounts(path), 0);
 }
 

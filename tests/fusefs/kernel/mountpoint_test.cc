@@ -29,6 +29,13 @@ TEST(MountInfo, Lines) {
   EXPECT_EQ(mounts[0].minor, 51U);
   EXPECT_EQ(mounts[1].root, "/sub");
   EXPECT_EQ(mounts[1].major, 8U);
+  EXPECT_FALSE(mounts[0].read_only_below || mounts[1].read_only_below);
+  for (const auto& [options, below] :
+       {std::pair("ro", true), {"ro,user_id=0", true}, {"rw,x=ro", false}, {"", false}}) {
+    const auto one = parse_mountinfo(std::string("36 35 0:51 / /m ro - fuse.coordfs coord ") + options);
+    ASSERT_EQ(one.size(), 1U);
+    EXPECT_EQ(one[0].read_only_below, below) << options;
+  }
 }
 
 TEST(MountInfo, TheTopmostIsTheOneThatNoneStandsOn) {

@@ -342,7 +342,7 @@ class Cluster {
   explicit Cluster(std::uint32_t voters, std::uint32_t observers = 0) : hub_(clock) {
     log::set_level(std::getenv("CLUSTER_LOG") != nullptr ? log::Level::kDebug : log::Level::kOff);
     for (std::uint32_t n = 1; n <= voters + observers; ++n) {
-      config.members.push_back(Member{Sid(n), "", 0, n > voters});
+      config.members.push_back(Member{Sid(n), "", 0, 0, n > voters});
     }
     config.data_dir = "/nowhere";
   }

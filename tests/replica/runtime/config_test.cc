@@ -252,7 +252,7 @@ TEST(Config, ServerIdComesFromMyid) {
     EXPECT_NE(result.error().message.find("/myid:1:"), std::string::npos);
   }
   std::ofstream(directory + "/myid") << "7\n";
-  config.members = {Member{Sid(7), "a", 1, false}, Member{Sid(8), "b", 1, false}};
+  config.members = {Member{Sid(7), "a", 1}, Member{Sid(8), "b", 1}};
   EXPECT_TRUE(read_server_id(config));
   config.members[0].sid = Sid(9);
   EXPECT_NE(read_server_id(config).error().message.find("no server.7 line"), std::string::npos);

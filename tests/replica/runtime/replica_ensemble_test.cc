@@ -28,7 +28,7 @@ class Trio {
     char pattern[] = "/tmp/coord-trio-XXXXXX";
     directory_ = mkdtemp(pattern);
     std::vector<Member> members;
-    for (std::uint32_t n = 1; n <= 3; ++n) members.push_back(Member{Sid(n), "127.0.0.1", free_port(), false});
+    for (std::uint32_t n = 1; n <= 3; ++n) members.push_back(Member{Sid(n), "127.0.0.1", free_port()});
     for (std::uint32_t n = 0; n < 3; ++n) {
       Config& config = configs_[n];
       config.server_id = n + 1;

@@ -8,7 +8,24 @@ using testing::Ensemble;
 using testing::Numbers;
 using testing::sids;
 using testing::Values;
-class AwayTest : public testing::ReconfigTest {};
+
+class AwayTest : public testing::ReconfigTest {
+ protected:
+  // While `away`, a follower of three, is away, the list becomes {away, 4, 5} in four steps. The last one.
+  Zxid replace_all_but(std::uint32_t away) {
+    const std::uint32_t first = e_->leader();
+    e_->crash(away);
+    guest(4, {1, 2, 3});
+    e_->reconfig(first, {1, 2, 3, 4});
+    guest(5, {1, 2, 3, 4});
+    e_->reconfig(first, {1, 2, 3, 4, 5});
+    e_->reconfig(first, {away, first, 4, 5});
+    settle();
+    const Zxid change = e_->reconfig(first, {away, 4, 5});
+    settle();
+    return change;
+  }
+};
 
 TEST_F(AwayTest, who_was_away_over_several_changes_finds_the_leader) {
   for (const bool guests_stay : {true, false}) {
@@ -16,15 +33,7 @@ TEST_F(AwayTest, who_was_away_over_several_changes_finds_the_leader) {
     start(3);
     const std::uint32_t first = e_->leader();
     const std::uint32_t away = others(3, {first})[0], second = others(3, {first})[1];
-    e_->crash(away);
-    guest(4, {1, 2, 3});
-    e_->reconfig(e_->leader(), {1, 2, 3, 4});
-    guest(5, {1, 2, 3, 4});
-    e_->reconfig(e_->leader(), {1, 2, 3, 4, 5});
-    e_->reconfig(e_->leader(), {away, first, 4, 5});
-    settle();
-    const Zxid change = e_->reconfig(e_->leader(), {away, 4, 5});
-    settle();
+    const Zxid change = replace_all_but(away);
     e_->propose(e_->leader(), "a");
     if (!guests_stay) {
       e_->crash(first);
@@ -46,17 +55,8 @@ TEST_F(AwayTest, who_was_away_over_several_changes_finds_the_leader) {
 // The same, and its members elect a leader only when it is there already.
 TEST_F(AwayTest, who_was_away_finds_a_leader_that_is_elected_later) {
   start(3);
-  const std::uint32_t first = e_->leader();
-  const std::uint32_t away = others(3, {first})[0];
-  e_->crash(away);
-  guest(4, {1, 2, 3});
-  e_->reconfig(e_->leader(), {1, 2, 3, 4});
-  guest(5, {1, 2, 3, 4});
-  e_->reconfig(e_->leader(), {1, 2, 3, 4, 5});
-  e_->reconfig(e_->leader(), {away, first, 4, 5});
-  settle();
-  e_->reconfig(e_->leader(), {away, 4, 5});
-  settle();
+  const std::uint32_t away = others(3, {e_->leader()})[0];
+  replace_all_but(away);
   for (const std::uint32_t sid : others(5, {away})) e_->crash(sid);
   e_->boot(away);
   e_->boot(4);
@@ -70,17 +70,8 @@ TEST_F(AwayTest, who_was_away_finds_a_leader_that_is_elected_later) {
 // Without its vote there is no majority, and by the list that it knows the other one is no voter.
 TEST_F(AwayTest, who_was_away_votes_for_one_it_never_heard_of) {
   start(3);
-  const std::uint32_t first = e_->leader();
-  const std::uint32_t away = others(3, {first})[0];
-  e_->crash(away);
-  guest(4, {1, 2, 3});
-  e_->reconfig(e_->leader(), {1, 2, 3, 4});
-  guest(5, {1, 2, 3, 4});
-  e_->reconfig(e_->leader(), {1, 2, 3, 4, 5});
-  e_->reconfig(e_->leader(), {away, first, 4, 5});
-  settle();
-  const Zxid change = e_->reconfig(e_->leader(), {away, 4, 5});
-  settle();
+  const std::uint32_t away = others(3, {e_->leader()})[0];
+  const Zxid change = replace_all_but(away);
   for (const std::uint32_t sid : others(5, {away})) e_->crash(sid);
   e_->boot(4);
   e_->boot(away);

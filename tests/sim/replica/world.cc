@@ -133,7 +133,7 @@ void ReplicaWorld::boot(Sid sid) {
     const bool observer = static_cast<int>(other.value) > options_.voters;
     (observer ? observers : voters).insert(other);
     config.members.push_back(
-        runtime::Member{other, "10.0.1." + std::to_string(other.value), 2888, observer, 3888, {}});
+        Member{other, "10.0.1." + std::to_string(other.value), 2888, 3888, observer, {}});
   }
   network_.forget_addresses(sid);
   network_.set_members(sid, voters, observers);
