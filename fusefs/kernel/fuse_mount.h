@@ -14,7 +14,7 @@ struct FuseMount {
   std::string source = "coord";
   bool allow_other = true;
   // For all who see the mount. The file system below stays writable, so that a clone of the mount can raise inotify
-  // events (replay/helper.h); on a kernel that cannot do that (before 5.12), all of it is read-only.
+  // events (replay/helper.h); where that cannot be done (no fsopen(2), fsmount(2), move_mount(2)), all is read-only.
   bool read_only = false;
 };
 

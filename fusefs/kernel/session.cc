@@ -20,6 +20,7 @@
 #include "fusefs/kernel/session_file.h"
 #include "fusefs/kernel/workers.h"
 #include "fusefs/names/names.h"
+#include "fusefs/replay/helper.h"
 
 namespace coord::fs {
 namespace {
@@ -117,7 +118,6 @@ class MountRunner final : public replay::Host {
   bool answered_ = false;           // the replica has answered the first request
   std::string refused_;             // it answered, but not as one of ours
   std::atomic<bool> connected_once_{false};
-  bool had_session_ = false;        // I/O thread: a session was established before
 
   std::atomic<std::int64_t> away_since_ms_{0};  // CLOCK_BOOTTIME; 0: connected
   std::atomic<bool> suspect_{false};
@@ -307,9 +307,11 @@ bool MountRunner::mount_kernel(std::string& why) {
   }
   major_ = entry->major;
   minor_ = entry->minor;
-  if (entry->read_only_below) {
+  if (options_.read_only && (entry->read_only_below || !replay::can_raise_on_read_only(mountpoint_))) {
     mount_.raise_events_ = false;
-    log::warn("fuse", "changes raise no inotify events: the file system is read-only, not this mount of it alone");
+    log::warn("fuse", "changes raise no inotify events: {}", entry->read_only_below
+                          ? "the file system is read-only, not this mount of it alone"
+                          : "open_tree(2) and mount_setattr(2) are not allowed here");
   }
   if (heartbeat_) heartbeat_->mounted(major_, minor_);
   return true;

@@ -44,7 +44,7 @@ Fd open_root(const char* mountpoint, std::uint64_t device) {
   return root;
 }
 
-// A mount of the same file system that may be written through, and that nobody else can reach.
+// A mount of the same file system, without what is mounted on it, that stands nowhere and may be written through.
 Fd writable_clone(const Fd& root) {
   Fd clone(::open_tree(root.get(), "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
   mount_attr change{};
@@ -151,6 +151,11 @@ ssize_t retry_interrupted(Call call) {
 }
 
 }  // namespace
+
+bool can_raise_on_read_only(const std::string& path) {
+  const Fd root(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return root.ok() && writable_clone(root).ok();
+}
 
 int run_replay_helper(int fd, const char* mountpoint) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);

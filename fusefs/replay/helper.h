@@ -10,7 +10,8 @@
 //
 // On a read-only mount each job makes a clone of the mount that stands nowhere, and writable (open_tree(2),
 // mount_setattr(2); CAP_SYS_ADMIN). It goes with the job: a clone that stayed would keep the file system alive after
-// umount(8), and the daemon would not end.
+// umount(8), and the daemon would not end. A privileged listener of fanotify(7) can keep it so: its event descriptors
+// are on the clone, as is everything that it does through them.
 #pragma once
 
 #include <sys/types.h>
@@ -42,6 +43,9 @@ struct JobAnswer {
   std::uint64_t id = 0;
   int error = 0;        // errno of the call that raises the event, 0: success
 };
+
+// True: on the read-only mount at `path`, jobs can be done (see above), by a process of these rights. Asks no daemon.
+bool can_raise_on_read_only(const std::string& path);
 
 // Bytes and back; the empty string for a job above kJobBytesMax, false for anything that is not a job.
 std::string encode_job(const Job& job);

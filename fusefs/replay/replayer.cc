@@ -1,7 +1,10 @@
 #include "fusefs/replay/replayer.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <condition_variable>
+#include <cstring>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -21,6 +24,12 @@ constexpr const char* kLog = "replay";
 constexpr milliseconds kRespawnMin{10};
 constexpr milliseconds kRespawnMax{1000};
 constexpr milliseconds kBusyPause{2};  // before directories whose locks were held are looked at again
+
+// Not this job's fault: no other will fare better.
+bool forbidden(const Job& job, int error) {
+  if (error == EROFS) return true;
+  return job.read_only && (error == EPERM || error == ENOSYS || error == EINVAL);
+}
 }  // namespace
 
 // What workers, the adding thread and the counters share.
@@ -30,6 +39,7 @@ struct Replayer::State {
   const ReplayOptions options;
   Host& host;
   std::vector<std::shared_ptr<Worker>> workers;  // fixed after start()
+  std::atomic<bool> told{false};                 // the log has been, that jobs are forbidden
 
   std::mutex mutex;  // guards all below
   std::condition_variable work;     // for idle workers
@@ -42,6 +52,7 @@ struct Replayer::State {
   bool stopping = false;
   int running = 0;  // worker threads that have not ended
 };
+
 
 // One thread, one helper.
 class Replayer::Worker {
@@ -208,6 +219,12 @@ Outcome Replayer::Worker::attempt(State& state, const Event& event, int attempts
     return outcome(std::nullopt, raised, attempts);
   }
   backoff_ = kRespawnMin;
+  if (forbidden(job, answer->error) && !state.told.exchange(true)) {
+    log::warn(kLog,
+              "changes raise no inotify events: {} (was all of the mount made read-only, or unbindable, or are "
+              "open_tree(2) and mount_setattr(2) not allowed here?)",
+              std::strerror(answer->error));
+  }
   return outcome(answer->error, raised, attempts);
 }
 

@@ -254,12 +254,7 @@ std::string memb(Core& core) {
 // As ZooKeeper's conf has it: the limits under our names, for they are in other ticks. The members are those of the
 // replicated list, and those of the file while there is none.
 std::string membership(const Config& c, const EnsembleStatus& status) {
-  std::vector<Member> members = status.members;
-  if (members.empty()) {
-    for (const Member& member : c.members) {
-      members.push_back({member.sid, member.host, member.port, member.election_port, member.observer, member.client});
-    }
-  }
+  const std::vector<Member>& members = status.members.empty() ? c.members : status.members;
   const auto own = std::find_if(c.members.begin(), c.members.end(),
                                 [&c](const Member& member) { return member.sid.value == c.server_id; });
   if (own == c.members.end()) return "";

@@ -19,7 +19,6 @@
 
 namespace coord::runtime {
 
-// One line server.N=host:port[:port][:role][;[clientHost:]clientPort].
 struct Config {
   std::string data_dir;                 // dataDir
   std::int32_t tick_time_ms = 2000;     // tickTime

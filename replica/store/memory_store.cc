@@ -146,10 +146,7 @@ class MemorySource final : public SnapshotSource {
 
 std::unique_ptr<SnapshotSource> MemoryStore::open_snapshot() { return std::make_unique<MemorySource>(*disk_, pins_); }
 
-void MemoryStore::snapshot_begin(Zxid zxid) {
-  staged_.emplace();
-  staged_->zxid = zxid;
-}
+void MemoryStore::snapshot_begin(Zxid zxid) { staged_.emplace(zxid); }
 
 void MemoryStore::snapshot_piece(std::string bytes) {
   if (!staged_ || !staged_->good) return;

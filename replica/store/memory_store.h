@@ -75,6 +75,7 @@ class MemoryStore final : public Store {
 
  private:
   struct Staged {
+    explicit Staged(Zxid z) : zxid(z) {}
     Zxid zxid;
     bool good = true;
     SnapshotReader reader;

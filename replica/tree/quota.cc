@@ -2,7 +2,6 @@
 
 #include "common/base/number.h"
 
-
 namespace coord::tree {
 
 QuotaText parse_quota(std::string_view text) {

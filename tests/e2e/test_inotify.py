@@ -315,6 +315,18 @@ def test_read_only_mount(t):
     raises_errno(errno.EROFS, lambda: open(path, "wb"), "write")
 
 
+def test_events_that_cannot_be_raised_are_told_of(t):
+    w, node, _, _ = start(t)
+    m = t.mount(w.replica, options="ro")
+    events = Inotify(t, m.p(node[1:]))
+    w.kazoo.set(node + "/config", b"1")
+    events.wait(m.p(node[1:], "config"), "CLOSE_WRITE")
+    run("mount", "-i", "-o", "remount,ro", m.path)  # all of it, not this mount of it alone
+    w.kazoo.set(node + "/config", b"2")
+    until(lambda: "changes raise no inotify events" in m.log_text(), 5, "a line in the log")
+    shows(m.p(node[1:], "config"), b"2")
+
+
 def test_read_only_mount_ends_at_umount(t):
     """Nothing of the helper's keeps the file system, and with it the daemon."""
     w, node, _, _ = start(t)

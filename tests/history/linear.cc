@@ -174,7 +174,7 @@ std::pair<std::string, std::vector<std::uint64_t>> Search::position(const State&
 void Search::remember(const State& s) {
   auto [key, optional] = position(s);
   auto& used = seen_[std::move(key)];
-  std::erase_if(used, [&optional](const auto& before) { return within(optional, before); });
+  std::erase_if(used, [&optional = optional](const auto& before) { return within(optional, before); });
   used.push_back(std::move(optional));
 }
 
