@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/fd.h"
 #include "replica/store/schema.h"
 
 namespace coord::store {
@@ -25,12 +26,9 @@ std::string error_text_of(int error) { return std::strerror(error); }
 Fault fault(const std::string& path, const std::string& what) { return {"data directory " + path + ": " + what}; }
 
 Result<bool, Fault> sync_directory(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return fail(fault(path, "cannot open to sync: " + error_text_of(errno)));
-  const int rc = ::fsync(fd);
-  const int error = errno;
-  ::close(fd);
-  if (rc != 0) return fail(fault(path, "cannot sync: " + error_text_of(error)));
+  const Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.ok()) return fail(fault(path, "cannot open to sync: " + error_text_of(errno)));
+  if (::fsync(directory.get()) != 0) return fail(fault(path, "cannot sync: " + error_text_of(errno)));
   return true;
 }
 
@@ -55,8 +53,8 @@ Result<bool, Fault> make_directory(const std::string& path) {
 
 // What may lie beside, or before, the database.
 bool is_ours(std::string_view name) {
-  static constexpr std::array<std::string_view, 7> kKnown = {
-      ".", "..", "myid", "zoo.cfg", "lost+found", schema::kLockFile, schema::kLmdbLockFile};
+  static constexpr std::array<std::string_view, 8> kKnown = {
+      ".", "..", "myid", "zoo.cfg", "lost+found", schema::kLockFile, schema::kLmdbLockFile, schema::kNewDataFile};
   return std::find(kKnown.begin(), kKnown.end(), name) != kKnown.end();
 }
 
@@ -121,6 +119,15 @@ Result<bool, Fault> DataDirectory::remove(const char* name) const {
   if (::unlink((path_ + "/" + name).c_str()) == 0) return sync();
   if (errno == ENOENT) return true;
   return fail(fault(path_, std::string(name) + " cannot be removed: " + error_text_of(errno)));
+}
+
+Result<bool, Fault> DataDirectory::put_in_place(const char* name, const char* as) const {
+  const Fd file(::open((path_ + "/" + name).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.ok() || ::fsync(file.get()) != 0 ||
+      ::rename((path_ + "/" + name).c_str(), (path_ + "/" + as).c_str()) != 0) {
+    return fail(fault(path_, std::string(name) + " cannot become " + as + ": " + error_text_of(errno)));
+  }
+  return sync();
 }
 
 Result<bool, Fault> DataDirectory::sync() const { return sync_directory(path_); }

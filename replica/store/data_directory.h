@@ -22,6 +22,8 @@ class DataDirectory {
   std::string data_file() const;
   bool has_data() const;  // there is a data file that is not empty
   Result<bool, Fault> remove(const char* name) const;  // durably; it need not be there
+  // Makes the file durable, then gives it the other name, durably.
+  Result<bool, Fault> put_in_place(const char* name, const char* as) const;
   // Makes the names in the directory durable.
   Result<bool, Fault> sync() const;
 

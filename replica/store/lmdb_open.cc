@@ -93,6 +93,19 @@ Result<bool, Fault> LmdbStore::inspect() {
   return fail(fault(meta.error().message));
 }
 
+// The data file gets its name when LMDB's first pages are on disk: a power cut could leave a file with one of them or
+// none, which nobody could tell from a damaged one.
+Result<bool, Fault> LmdbStore::make_data_file() {
+  if (auto removed = directory_.remove(schema::kNewDataFile); !removed) return removed;
+  Env env;
+  const std::string file = directory_.path() + "/" + schema::kNewDataFile;
+  if (const int rc = env.open(file, options_.map_bytes, MDB_NOSUBDIR | MDB_NOLOCK); rc != 0) {
+    return fail(fault(std::string(schema::kNewDataFile) + " cannot be made: " + lmdb_text(rc)));
+  }
+  env.close();
+  return directory_.put_in_place(schema::kNewDataFile, schema::kDataFile);
+}
+
 Result<bool, Fault> LmdbStore::open_env() {
   // Made here and not with the records below, so that a bad cluster id leaves no file.
   if (!options_.cluster_id.empty() && !valid_cluster_id(options_.cluster_id)) {
@@ -100,6 +113,9 @@ Result<bool, Fault> LmdbStore::open_env() {
   }
   auto fresh = make_meta(options_.sid);
   if (!fresh) return fail(fault(fresh.error().message));
+  if (!directory_.has_data()) {
+    if (auto made = make_data_file(); !made) return made;
+  }
   if (const int rc = env_.open(options_.directory, options_.map_bytes, 0); rc != 0) {
     return fail(fault("cannot be opened: " + lmdb_text(rc)));
   }

@@ -60,6 +60,7 @@ class LmdbStore final : public Store {
   Result<bool, Fault> inspect();
   Result<bool, Fault> inspect_journal(MDB_txn* txn, const Databases& dbs, const Meta& meta);
   Result<bool, Fault> check_identity(const Meta& meta) const;
+  Result<bool, Fault> make_data_file();
   Result<bool, Fault> open_env();
   Result<bool, Fault> open_grower();
   Result<bool, Fault> open_journal();

@@ -41,6 +41,7 @@ namespace coord::store::schema {
 inline constexpr std::uint32_t kFormatVersion = 2;
 inline constexpr std::uint32_t kFormatWithJournal = 3;
 inline constexpr const char* kDataFile = "data.mdb";
+inline constexpr const char* kNewDataFile = "data.mdb.new";  // in the making
 inline constexpr const char* kLmdbLockFile = "lock.mdb";
 inline constexpr const char* kLockFile = "coord.lock";
 

@@ -211,6 +211,14 @@ TEST_F(LmdbOpenTest, an_environment_without_databases_is_a_directory_in_the_maki
   EXPECT_EQ(message(), "");
 }
 
+TEST_F(LmdbOpenTest, a_data_file_that_was_never_finished_is_begun_again) {
+  fs::create_directory(options.directory);
+  std::ofstream(options.directory + "/data.mdb.new") << std::string(8192, '\0');
+  EXPECT_EQ(message(), "");
+  EXPECT_FALSE(fs::exists(options.directory + "/data.mdb.new"));
+  EXPECT_TRUE(fs::exists(options.directory + "/data.mdb"));
+}
+
 TEST_F(LmdbOpenTest, one_changed_byte_in_any_record_is_found_and_named) {
   struct Case {
     const char* db;

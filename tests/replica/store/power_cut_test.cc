@@ -31,10 +31,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kCutsOfRun = 20;
 constexpr std::uint64_t kNever = 3'600'000;
-// KNOWN, and let pass: the power fails over a new directory before LMDB's first two pages are synced, and one of them
-// is not there. The data file is refused as none of LMDB's; nothing was ever kept in it, the administrator removes it.
-const std::string kUnmade = "a data file that was not made yet";
-const std::string kDataPath = std::string("data/") + schema::kDataFile;
 const std::string kLmdbLockPath = std::string("data/") + schema::kLmdbLockFile;
 
 std::size_t from_environment(const char* name, std::size_t otherwise) {
@@ -88,18 +84,12 @@ struct Known {
   std::size_t acked = 0;
   std::size_t submitted = 0;
   bool opened = false;
-  bool made = false;  // the data file is LMDB's
 };
 
 Known known_at(const Recording& recording, std::size_t position) {
   Known known;
-  known.made = recording.before.size_of(kDataPath) > 0;
-  int data = -1;
-  if (known.made) data = recording.before.names().at(kDataPath);
   for (std::size_t i = 0; i < position; ++i) {
     const Event& event = recording.events[i];
-    if (event.kind == Event::Kind::kName && event.name == kDataPath) data = event.target;
-    if (event.kind == Event::Kind::kSynced && recording.events[event.begin].file == data) known.made = true;
     if (event.kind != Event::Kind::kNote) continue;
     if (event.note == Note::kOpened) known.opened = true;
     if (event.note == Note::kSubmitted) known.submitted = event.value;
@@ -168,7 +158,6 @@ std::string PowerCut::open_and_live(const LmdbOptions& options, const History& e
                                     bool exact, Recorder& recorder, Random& random, std::size_t steps,
                                     const Plan& plan, History& after) {
   auto opened = open_lmdb(options);
-  if (!opened && !known.made && opened.error().message.find("MDB_INVALID") != std::string::npos) return kUnmade;
   if (!opened) return "it is not opened: " + opened.error().message;
   Store& store = **opened;
   recorder.note(Note::kOpened);
@@ -269,13 +258,12 @@ void PowerCut::recover(const Image& image, const History& expected, const Known&
   History after;
   std::string wrong = open_and_live(options, expected, known, false, recorder, random, on ? 1 + random() % 8 : 0, {},
                                     after);
-  if (wrong == kUnmade) return;
   if (!wrong.empty()) return report(image, where, wrong);
   if (!on) return;
   const Recording recording = recorder.stop();
   if (random() % 4 == 0) {
     History again;
-    const Known all{after.size(), after.size(), true, true};
+    const Known all{after.size(), after.size(), true};
     Recorder unused(root);  // spares the disk
     wrong = open_and_live(options, after, all, true, unused, random, 0, {}, again);
     if (!wrong.empty()) return report(image, where + ", opened again", wrong);
