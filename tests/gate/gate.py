@@ -352,6 +352,8 @@ class Gate:
             self.simulate(SIM_SEEDS, SMALL_SCOPE)
         elif part == "soak" and not only:
             self.fuzz([], 300)
+            os.environ["COORD_POWER_CUTS"] = "1000"
+            self.gtest(part, "release", ["store_test"])
             self.simulate(SIM_SOAK_SEEDS, SMALL_SCOPE_SOAK, mutants=False)
             self.end_to_end(part, only)
         else:
