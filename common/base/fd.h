@@ -1,4 +1,5 @@
-// A file descriptor that is closed at the end of its scope.
+// A file descriptor that is closed at the end of its scope; -1: none. What close(2) says is not reported: who must know
+// that data is on disk calls fsync(2) first. Threading: one thread at a time.
 #pragma once
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// Whole numbers in text that a person or a peer has written.
+// Whole numbers in text that a person or a peer has written. Pure; nullopt for everything that is none.
 #pragma once
 
 #include <charconv>

@@ -39,7 +39,7 @@ struct Replayer::State {
   const ReplayOptions options;
   Host& host;
   std::vector<std::shared_ptr<Worker>> workers;  // fixed after start()
-  std::atomic<bool> told{false};                 // the log has been, that jobs are forbidden
+  std::atomic<bool> told{false};                 // the log says already that jobs are forbidden
 
   std::mutex mutex;  // guards all below
   std::condition_variable work;     // for idle workers
@@ -52,7 +52,6 @@ struct Replayer::State {
   bool stopping = false;
   int running = 0;  // worker threads that have not ended
 };
-
 
 // One thread, one helper.
 class Replayer::Worker {

@@ -46,6 +46,15 @@ struct Ensemble : ::testing::Test {
     for (const Sid sid : all) cluster.start(sid);
     for (const Sid sid : all) ASSERT_TRUE(cluster.clock.run_until([&] { return cluster.core(sid).serving(); }));
   }
+  // It has missed about 2 MB, more than the log, and they are sent at 100 kB/s.
+  void one_away_for_long(Sid& away) {
+    cluster.log_keep_entries = 20;
+    cluster.config.snapshot_rate = 100'000;
+    up();
+    away = cluster.follower(0);
+    cluster.kill(away);
+    ASSERT_NO_FATAL_FAILURE(fill_and_forget(2000, 1000));
+  }
   std::uint64_t snapshots_sent() { return cluster.core(cluster.leader()).ensemble_status().snapshots_sent; }
   Cluster cluster;
 };
@@ -389,14 +398,10 @@ TEST_F(Ensemble, ASnapshotReplacesATreeThatIsTooFarBehind) {
   EXPECT_EQ(cluster.core(away).ensemble_status().alarms.size(), 0u);
 }
 
-// About 2 MB at 100 kB/s: while there are writes it takes 20 s, and when they end it comes at once.
+// While there are writes it takes 20 s, and when they end it comes at once.
 TEST_F(Ensemble, ASnapshotLeavesTheMachineToTheWritesWhileThereAreSome) {
-  cluster.log_keep_entries = 20;
-  cluster.config.snapshot_rate = 100'000;
-  up();
-  const Sid away = cluster.follower(0);
-  cluster.kill(away);
-  ASSERT_NO_FATAL_FAILURE(fill_and_forget(2000, 1000));
+  Sid away;
+  ASSERT_NO_FATAL_FAILURE(one_away_for_long(away));
   Client client(cluster, 40'000);
   ASSERT_TRUE(client.connect(cluster.leader()));
   const std::int64_t begun = cluster.clock.now_ms();
@@ -417,12 +422,8 @@ TEST_F(Ensemble, ASnapshotLeavesTheMachineToTheWritesWhileThereAreSome) {
 // The one that is left needs the snapshot's receiver for a majority: nobody can write before it has arrived,
 // whatever the log holds that is not known to be committed.
 TEST_F(Ensemble, ASnapshotForAMajorityIsNotHeldBack) {
-  cluster.log_keep_entries = 20;
-  cluster.config.snapshot_rate = 100'000;
-  up();
-  const Sid away = cluster.follower(0);
-  cluster.kill(away);
-  ASSERT_NO_FATAL_FAILURE(fill_and_forget(2000, 1000));
+  Sid away;
+  ASSERT_NO_FATAL_FAILURE(one_away_for_long(away));
   const Sid left = cluster.leader(), gone = cluster.follower(0);
   {
     Client client(cluster, 40'000);
