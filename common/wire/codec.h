@@ -6,14 +6,17 @@
 // Writer: appends to a std::string owned by the caller. No internal locking in either.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/base/check.h"
+#include "common/model/ids.h"
 
 namespace coord::wire {
 
@@ -130,5 +133,18 @@ class Writer {
 
   std::string& out_;
 };
+
+// Jute has signed integers only: ours travel as those of the same bits.
+inline void put_u32(Writer& w, std::uint32_t v) { w.i32(static_cast<std::int32_t>(v)); }
+inline std::uint32_t get_u32(Reader& r) { return static_cast<std::uint32_t>(r.i32()); }
+inline void put_id(Writer& w, NodeId id) { w.i64(static_cast<std::int64_t>(id.value)); }
+inline NodeId get_id(Reader& r) { return NodeId(static_cast<std::uint64_t>(r.i64())); }
+
+// Room for `count` elements, but never more than the bytes that are left could hold: `min_size` is the shortest
+// encoding of one element. A hostile length must not make us allocate.
+template <class T>
+void reserve_justified(std::vector<T>& out, const Reader& r, std::int32_t count, std::size_t min_size) {
+  out.reserve(std::min(static_cast<std::size_t>(count), r.remaining() / min_size));
+}
 
 }  // namespace coord::wire

@@ -12,16 +12,6 @@ constexpr std::size_t kNodeInfoMin = 8 + 8 + 4 + (1 + 2 + 8) + 68 + 4 + 1 + 1;
 constexpr std::int32_t kResumeMax = 10'000;  // ids in one ResumeRequest, elements in its reply
 constexpr std::uint16_t kExecBits = 01111;   // Attributes.exec
 
-template <class T>
-void reserve_justified(std::vector<T>& out, const Reader& r, std::int32_t count, std::size_t min_size) {
-  out.reserve(std::min(static_cast<std::size_t>(count), r.remaining() / min_size));
-}
-
-void put_u32(Writer& w, std::uint32_t v) { w.i32(static_cast<std::int32_t>(v)); }
-std::uint32_t get_u32(Reader& r) { return static_cast<std::uint32_t>(r.i32()); }
-void put_id(Writer& w, NodeId id) { w.i64(static_cast<std::int64_t>(id.value)); }
-NodeId get_id(Reader& r) { return NodeId{static_cast<std::uint64_t>(r.i64())}; }
-
 void put_text(Writer& w, const std::optional<std::string>& v) {
   w.boolean(v.has_value());
   if (v) w.buffer(*v);

@@ -5,13 +5,6 @@
 namespace coord::wire {
 namespace {
 
-// Room for `count` elements, but never more than the bytes that are left could hold: `min_size` is the shortest
-// encoding of one element. A hostile length must not make us allocate.
-template <class T>
-void reserve_justified(std::vector<T>& out, const Reader& r, std::int32_t count, std::size_t min_size) {
-  out.reserve(std::min(static_cast<std::size_t>(count), r.remaining() / min_size));
-}
-
 constexpr std::size_t kAclEntryMin = 4 + 4 + 4;
 constexpr std::size_t kStringMin = 4;
 

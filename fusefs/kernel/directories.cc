@@ -86,7 +86,7 @@ int snapshot(Mount& mount, fuse_req_t req, Ino ino, std::vector<Item>& items) {
 // fi->fh points to a shared pointer: as soon as a READDIR is answered, RELEASEDIR may come on another thread, while
 // this one still has to unlock the handle.
 using HandlePtr = std::shared_ptr<DirectoryHandle>;
-HandlePtr* handle_of(const fuse_file_info* fi) { return reinterpret_cast<HandlePtr*>(fi->fh); }
+HandlePtr* shared_handle_of(const fuse_file_info* fi) { return reinterpret_cast<HandlePtr*>(fi->fh); }
 
 // What readdirplus gives the kernel for one name: the node as it is now, if the name still stands for it and the node
 // is held; else the name and type only (nodeid 0), so that the kernel asks.
@@ -122,7 +122,7 @@ void read_opendir(Mount& mount, fuse_req_t req, Ino ino, fuse_file_info* fi) {
 }
 
 void read_readdir(Mount& mount, fuse_req_t req, Ino ino, std::size_t size, off_t off, fuse_file_info* fi, bool plus) {
-  const HandlePtr keep = *handle_of(fi);
+  const HandlePtr keep = *shared_handle_of(fi);
   DirectoryHandle& handle = *keep;
   const std::lock_guard guard(handle.mutex);
   if (off == 0 && handle.begun) {
@@ -165,7 +165,7 @@ void read_readdir(Mount& mount, fuse_req_t req, Ino ino, std::size_t size, off_t
 }
 
 void read_releasedir(Mount&, fuse_req_t req, Ino, fuse_file_info* fi) {
-  delete handle_of(fi);
+  delete shared_handle_of(fi);
   fuse_reply_err(req, 0);
 }
 

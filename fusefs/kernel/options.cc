@@ -10,7 +10,7 @@
 namespace coord::fs {
 namespace {
 
-using Done = Result<bool, Fault>;
+using Parsed = Result<bool, Fault>;
 
 constexpr std::array kIgnored = {
     std::string_view("rw"),      std::string_view("defaults"),    std::string_view("auto"),
@@ -43,17 +43,17 @@ Result<std::int64_t, Fault> number(std::string_view key, std::string_view text, 
 class Parser {
  public:
   Parser(CallStyle style, MountOptions& out) : style_(style), out_(out) {}
-  Done all(const std::vector<std::string>& arguments);
+  Parsed all(const std::vector<std::string>& arguments);
 
  private:
-  Done flags(std::string_view letters, const std::vector<std::string>& arguments, std::size_t& at);
-  Done flag(char letter);
-  Done list(std::string_view options);
-  Done option(std::string_view text);
-  Done keyed(std::string_view key, std::string_view value, bool& known);
-  Done keyed_number(std::string_view key, std::string_view value, bool& known);
-  Done stale(std::string_view value);
-  Done positional(const std::string& text);
+  Parsed flags(std::string_view letters, const std::vector<std::string>& arguments, std::size_t& at);
+  Parsed flag(char letter);
+  Parsed list(std::string_view options);
+  Parsed option(std::string_view text);
+  Parsed keyed(std::string_view key, std::string_view value, bool& known);
+  Parsed keyed_number(std::string_view key, std::string_view value, bool& known);
+  Parsed stale(std::string_view value);
+  Parsed positional(const std::string& text);
 
   CallStyle style_;
   MountOptions& out_;
@@ -61,9 +61,9 @@ class Parser {
   int positionals_ = 0;
 };
 
-Done Parser::keyed_number(std::string_view key, std::string_view value, bool& known) {
+Parsed Parser::keyed_number(std::string_view key, std::string_view value, bool& known) {
   known = true;
-  const auto take = [&](std::int64_t low, std::int64_t high, auto store) -> Done {
+  const auto take = [&](std::int64_t low, std::int64_t high, auto store) -> Parsed {
     const auto n = number(key, value, low, high);
     if (!n) return fail(n.error());
     store(*n);
@@ -80,7 +80,7 @@ Done Parser::keyed_number(std::string_view key, std::string_view value, bool& kn
   return true;
 }
 
-Done Parser::stale(std::string_view value) {
+Parsed Parser::stale(std::string_view value) {
   constexpr std::string_view kFail = "fail:";
   if (value == "serve") {
     out_.stale_fail_after.reset();
@@ -95,7 +95,7 @@ Done Parser::stale(std::string_view value) {
   return true;
 }
 
-Done Parser::keyed(std::string_view key, std::string_view value, bool& known) {
+Parsed Parser::keyed(std::string_view key, std::string_view value, bool& known) {
   if (auto done = keyed_number(key, value, known); !done || known) return done;
   known = true;
   if (key == "locks") {
@@ -115,7 +115,7 @@ Done Parser::keyed(std::string_view key, std::string_view value, bool& known) {
   return true;
 }
 
-Done Parser::option(std::string_view text) {
+Parsed Parser::option(std::string_view text) {
   if (text.empty() || ignored(text)) return true;
   if (text == "ro") {
     out_.read_only = true;
@@ -142,7 +142,7 @@ Done Parser::option(std::string_view text) {
   return fail(Fault{"unknown mount option '" + std::string(text) + "' (--help lists the known ones)"});
 }
 
-Done Parser::list(std::string_view options) {
+Parsed Parser::list(std::string_view options) {
   while (!options.empty()) {
     const std::size_t comma = std::min(options.find(','), options.size());
     if (auto done = option(options.substr(0, comma)); !done) return done;
@@ -151,7 +151,7 @@ Done Parser::list(std::string_view options) {
   return true;
 }
 
-Done Parser::flag(char letter) {
+Parsed Parser::flag(char letter) {
   const bool helper = style_ == CallStyle::kMountHelper;
   switch (letter) {
     case 'f':
@@ -176,7 +176,7 @@ Done Parser::flag(char letter) {
 }
 
 // One argument that begins with a single '-': letters, of which -o, and for a mount helper -N and -t, take a value.
-Done Parser::flags(std::string_view letters, const std::vector<std::string>& arguments, std::size_t& at) {
+Parsed Parser::flags(std::string_view letters, const std::vector<std::string>& arguments, std::size_t& at) {
   for (std::size_t i = 0; i < letters.size(); ++i) {
     const char letter = letters[i];
     const bool helper_value = style_ == CallStyle::kMountHelper && (letter == 'N' || letter == 't');
@@ -189,19 +189,19 @@ Done Parser::flags(std::string_view letters, const std::vector<std::string>& arg
       if (++at >= arguments.size()) return fail(Fault{std::string("flag -") + letter + ": its value is missing"});
       value = arguments[at];
     }
-    return letter == 'o' ? list(value) : Done(true);
+    return letter == 'o' ? list(value) : Parsed(true);
   }
   return true;
 }
 
-Done Parser::positional(const std::string& text) {
+Parsed Parser::positional(const std::string& text) {
   if (positionals_ == 2) return fail(Fault{"'" + text + "': only SOURCE and MOUNTPOINT are expected"});
   (positionals_ == 0 ? out_.source : out_.mountpoint) = text;
   ++positionals_;
   return true;
 }
 
-Done Parser::all(const std::vector<std::string>& arguments) {
+Parsed Parser::all(const std::vector<std::string>& arguments) {
   // -s stands for the whole line, wherever it is.
   bool only_positionals = false;
   if (style_ == CallStyle::kMountHelper) {
@@ -212,7 +212,7 @@ Done Parser::all(const std::vector<std::string>& arguments) {
   }
   for (std::size_t at = 0; at < arguments.size(); ++at) {
     const std::string& argument = arguments[at];
-    Done done = true;
+    Parsed done = true;
     if (only_positionals || argument.size() < 2 || argument[0] != '-') {
       done = positional(argument);
     } else if (argument == "--") {

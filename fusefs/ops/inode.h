@@ -22,6 +22,7 @@ namespace coord::fs {
 
 enum class View : std::uint8_t { kData = 0, kDir = 1 };
 inline constexpr int kViews = 2;
+inline constexpr View kBothViews[kViews] = {View::kData, View::kDir};
 
 using Ino = std::uint64_t;  // fuse_ino_t
 inline constexpr Ino kRootIno = 1;

@@ -10,7 +10,6 @@ namespace coord::fs {
 namespace {
 
 constexpr int index(View view) { return static_cast<int>(view); }
-constexpr View kBothViews[] = {View::kData, View::kDir};
 
 const ByKernel& by_nobody() {
   static const ByKernel never = [](View) { return false; };

@@ -13,7 +13,6 @@ using replay::Event;
 using replay::EventKind;
 using replay::NodeType;
 
-constexpr View kBothViews[] = {View::kData, View::kDir};
 
 NodeType node_type(Shape shape, View view) {
   const mode_t type = type_of(shape, view);

@@ -15,7 +15,7 @@ using wire::Writer;
 
 constexpr std::int32_t kMagic = 0x43524450;  // "CRDP"
 constexpr char kHelloTag = 'H', kProofTag = 'P', kVerdictTag = 'V';
-constexpr std::size_t kMembersMax = 254;
+constexpr std::size_t kHelloMembersMax = 254;
 
 std::string server(Sid sid) { return "server " + std::to_string(sid.value); }
 
@@ -125,7 +125,7 @@ std::optional<Hello> decode_hello(std::string_view bytes) {
   hello.directory_id = r.string();
   hello.incarnation = static_cast<std::uint64_t>(r.i64());
   const std::int32_t members = r.vector();
-  if (members < 0 || static_cast<std::size_t>(members) > kMembersMax) return std::nullopt;
+  if (members < 0 || static_cast<std::size_t>(members) > kHelloMembersMax) return std::nullopt;
   for (std::int32_t n = 0; n < members; ++n) {
     const Sid sid(static_cast<std::uint32_t>(r.i32()));
     hello.members[sid] = r.boolean();

@@ -8,6 +8,7 @@
 
 #include "common/base/check.h"
 #include "common/base/log.h"
+#include "common/base/overloaded.h"
 #include "replica/runtime/membership.h"
 #include "replica/tree/txn.h"
 
@@ -21,13 +22,6 @@ constexpr auto kTickAlone = std::chrono::milliseconds(50);
 constexpr std::size_t kFoldNodes = 256;
 constexpr std::size_t kFoldBytes = 1u << 20;
 constexpr std::uint64_t kFoldTxns = 10'000;
-
-template <class... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
-template <class... Handlers>
-Overloaded(Handlers...) -> Overloaded<Handlers...>;  // clang 14 does not see it by itself
 
 }  // namespace
 

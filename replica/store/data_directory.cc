@@ -25,11 +25,9 @@ std::string error_text_of(int error) { return std::strerror(error); }
 
 Fault fault(const std::string& path, const std::string& what) { return {"data directory " + path + ": " + what}; }
 
-Result<bool, Fault> sync_directory(const std::string& path) {
-  const Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.ok()) return fail(fault(path, "cannot open to sync: " + error_text_of(errno)));
-  if (::fsync(directory.get()) != 0) return fail(fault(path, "cannot sync: " + error_text_of(errno)));
-  return true;
+Result<bool, Fault> synced(const std::string& path) {
+  const int error = sync_directory(path);
+  return error == 0 ? Result<bool, Fault>(true) : fail(fault(path, "cannot sync: " + error_text_of(error)));
 }
 
 std::string parent_of(std::string path) {
@@ -40,7 +38,7 @@ std::string parent_of(std::string path) {
 }
 
 Result<bool, Fault> make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) == 0) return sync_directory(parent_of(path));
+  if (::mkdir(path.c_str(), 0700) == 0) return synced(parent_of(path));
   if (errno != EEXIST) return fail(fault(path, "cannot be created: " + error_text_of(errno)));
   struct stat st {};
   if (::stat(path.c_str(), &st) != 0) return fail(fault(path, error_text_of(errno)));
@@ -130,6 +128,12 @@ Result<bool, Fault> DataDirectory::put_in_place(const char* name, const char* as
   return sync();
 }
 
-Result<bool, Fault> DataDirectory::sync() const { return sync_directory(path_); }
+int sync_directory(const std::string& path) {
+  const Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.ok()) return errno;
+  return ::fsync(directory.get()) == 0 ? 0 : errno;
+}
+
+Result<bool, Fault> DataDirectory::sync() const { return synced(path_); }
 
 }  // namespace coord::store

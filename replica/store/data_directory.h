@@ -7,6 +7,9 @@
 
 namespace coord::store {
 
+// Makes the names in a directory durable. Returns 0 or errno.
+int sync_directory(const std::string& path);
+
 // Holds the lock on the directory for as long as it lives.
 class DataDirectory {
  public:

@@ -23,13 +23,13 @@ constexpr auto kRetry = std::chrono::seconds(1);
 // A disk this slow would hold up the commit itself as well.
 constexpr auto kReserveWaitMax = std::chrono::seconds(60);
 
-bool is_full(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
-
 Fault fault(const std::string& path, const std::string& what, int error) {
   return {path + ": " + what + (error == 0 ? "" : std::string(": ") + std::strerror(error))};
 }
 
 }  // namespace
+
+bool is_full(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
 
 void storage_failed(const std::string& what, const std::string& error) {
   const bool damaged = error.starts_with("MDB_PAGE_NOTFOUND") || error.starts_with("MDB_CORRUPTED");

@@ -105,6 +105,9 @@ class GrowAhead {
   std::atomic<bool> refuse_{false};
 };
 
+// Whether an errno means that there is no room: the disk's, the quota's or the limit's on files.
+bool is_full(int error);
+
 // Logs one line and ends the process: the answer to every storage error behind open (store.h).
 [[noreturn]] void storage_failed(const std::string& what, const std::string& error);
 

@@ -14,6 +14,7 @@
 #include "common/base/check.h"
 #include "common/base/crc32c.h"
 #include "common/base/log.h"
+#include "replica/store/data_directory.h"
 #include "replica/store/grow_ahead.h"
 #include "replica/store/schema.h"
 
@@ -27,12 +28,10 @@ using schema::put_u64;
 
 constexpr std::size_t kBufferKept = 256U << 10;  // what one large record needed goes back
 
-Fault fault(const std::string& directory, const std::string& what, int error) {
+Fault journal_fault(const std::string& directory, const std::string& what, int error) {
   return {"data directory " + directory + ": " + kFile + " " + what +
           (error == 0 ? "" : std::string(": ") + std::strerror(error))};
 }
-
-bool is_full(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
 
 // Returns 0 or errno.
 int write_all(int fd, const char* bytes, std::uint64_t size, std::uint64_t offset) {
@@ -52,14 +51,6 @@ int sync_data(int fd) {
   while ((rc = ::fdatasync(fd)) != 0 && errno == EINTR) {
   }
   return rc == 0 ? 0 : errno;
-}
-
-int sync_directory(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  const int error = ::fsync(fd) == 0 ? 0 : errno;
-  ::close(fd);
-  return error;
 }
 
 // Zeros, really written: blocks that are only reserved would cost the file system's own journal on first use.
@@ -90,7 +81,7 @@ Result<int, Fault> make(const Journal::Options& options, std::uint64_t size) {
   const std::string path = options.directory + "/" + kFile;
   const std::string fresh = options.directory + "/" + kNewFile;
   const int fd = ::open(fresh.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return fail(fault(options.directory, "cannot be made", errno));
+  if (fd < 0) return fail(journal_fault(options.directory, "cannot be made", errno));
   int error = fill(fd, size);
   if (error == 0 && ::rename(fresh.c_str(), path.c_str()) != 0) error = errno;
   if (error == 0) error = sync_directory(options.directory);
@@ -98,7 +89,7 @@ Result<int, Fault> make(const Journal::Options& options, std::uint64_t size) {
   ::close(fd);
   ::unlink(fresh.c_str());
   if (is_full(error)) return -1;
-  return fail(fault(options.directory, "cannot be made", error));
+  return fail(journal_fault(options.directory, "cannot be made", error));
 }
 
 std::uint64_t file_size(std::uint64_t segment_bytes) { return kBlock + 2 * segment_bytes; }
@@ -111,15 +102,15 @@ Result<std::unique_ptr<Journal>, Fault> Journal::open(const Options& options) {
   const std::string path = options.directory + "/" + kFile;
   const std::uint64_t size = file_size(options.segment_bytes);
   if (::unlink((options.directory + "/" + kNewFile).c_str()) != 0 && errno != ENOENT) {
-    return fail(fault(options.directory, "left over in the making cannot be removed", errno));
+    return fail(journal_fault(options.directory, "left over in the making cannot be removed", errno));
   }
   int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (fd < 0 && errno != ENOENT) return fail(fault(options.directory, "cannot be opened", errno));
+  if (fd < 0 && errno != ENOENT) return fail(journal_fault(options.directory, "cannot be opened", errno));
   struct stat st {};
   if (fd >= 0 && ::fstat(fd, &st) != 0) {
     const int error = errno;
     ::close(fd);
-    return fail(fault(options.directory, "cannot be looked at", error));
+    return fail(journal_fault(options.directory, "cannot be looked at", error));
   }
   if (fd >= 0 && !is_whole(st, size)) {
     ::close(fd);

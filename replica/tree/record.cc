@@ -9,14 +9,13 @@
 namespace coord::tree {
 namespace {
 
+using wire::get_id;
+using wire::put_id;
 using wire::Reader;
 using wire::Writer;
 
-constexpr std::int8_t kVersion = 1;
+constexpr std::int8_t kRecordVersion = 1;
 constexpr std::int8_t kNullData = 1, kFromClient = 2;  // flags
-
-void put(Writer& w, NodeId id) { w.i64(static_cast<std::int64_t>(id.value)); }
-NodeId get_id(Reader& r) { return NodeId(static_cast<std::uint64_t>(r.i64())); }
 
 }  // namespace
 
@@ -24,8 +23,8 @@ std::string encode_node(const Node& node, const Acl& acl) {
   std::string out;
   out.reserve(160 + node.name.size() + node.data.size());
   Writer w(out);
-  w.i8(kVersion);
-  put(w, node.parent->id);
+  w.i8(kRecordVersion);
+  put_id(w, node.parent->id);
   w.buffer(std::string_view(node.name));
   w.i8(static_cast<std::int8_t>((node.null_data ? kNullData : 0) | (node.from_client ? kFromClient : 0)));
   w.i8(static_cast<std::int8_t>(node.shape));
@@ -48,7 +47,7 @@ std::string encode_node(const Node& node, const Acl& acl) {
 
 std::optional<NodeRecord> decode_node(std::string_view record, Node& node) {
   Reader r(record);
-  if (r.i8() != kVersion) return std::nullopt;
+  if (r.i8() != kRecordVersion) return std::nullopt;
   NodeRecord out;
   out.parent = get_id(r);
   node.name = r.string();
@@ -83,7 +82,7 @@ std::optional<NodeRecord> decode_node(std::string_view record, Node& node) {
 std::string encode_session(const Session& session) {
   std::string out;
   Writer w(out);
-  w.i8(kVersion);
+  w.i8(kRecordVersion);
   w.i32(session.timeout_ms);
   w.i64(session.acked_below);
   w.i32(static_cast<std::int32_t>(session.answers.size()));
@@ -97,7 +96,7 @@ std::string encode_session(const Session& session) {
 
 std::optional<Session> decode_session(SessionId id, std::string_view record) {
   Reader r(record);
-  if (r.i8() != kVersion) return std::nullopt;
+  if (r.i8() != kRecordVersion) return std::nullopt;
   Session session;
   session.id = id;
   session.timeout_ms = r.i32();
@@ -117,8 +116,8 @@ std::optional<Session> decode_session(SessionId id, std::string_view record) {
 std::string encode_counters(const Counters& counters) {
   std::string out;
   Writer w(out);
-  w.i8(kVersion);
-  put(w, counters.next_node_id);
+  w.i8(kRecordVersion);
+  put_id(w, counters.next_node_id);
   const bool levelled = counters.feature_level != 1 || !counters.members.empty();
   if (levelled || !counters.enrolled.empty()) write_directories(w, counters.enrolled);
   if (levelled) {
@@ -131,7 +130,7 @@ std::string encode_counters(const Counters& counters) {
 
 std::optional<Counters> decode_counters(std::string_view record) {
   Reader r(record);
-  if (r.i8() != kVersion) return std::nullopt;
+  if (r.i8() != kRecordVersion) return std::nullopt;
   Counters counters;
   counters.next_node_id = get_id(r);
   if (!r.failed() && r.remaining() > 0) counters.enrolled = read_directories(r);

@@ -8,17 +8,19 @@
 namespace coord::tree {
 namespace {
 
+using wire::get_id;
+using wire::get_u32;
 using wire::Reader;
 using wire::Writer;
 
-constexpr std::int8_t kVersion = 1;
+constexpr std::int8_t kTxnVersion = 1;
 constexpr std::size_t kOpAt = 1 + 8 + 4;  // behind version, session and xid
 
 // The tag of a change is its place in the variant; the list may only grow at its end.
 static_assert(std::variant_size_v<Change> == 15);
 
-void put(Writer& w, NodeId id) { w.i64(static_cast<std::int64_t>(id.value)); }
-void put(Writer& w, std::uint32_t v) { w.i32(static_cast<std::int32_t>(v)); }
+void put(Writer& w, NodeId id) { wire::put_id(w, id); }
+void put(Writer& w, std::uint32_t v) { wire::put_u32(w, v); }
 void put_data(Writer& w, bool is_null, const std::string& data) {
   if (is_null) {
     w.i32(-1);
@@ -26,8 +28,6 @@ void put_data(Writer& w, bool is_null, const std::string& data) {
     w.buffer(std::string_view(data));
   }
 }
-NodeId get_id(Reader& r) { return NodeId(static_cast<std::uint64_t>(r.i64())); }
-std::uint32_t get_u32(Reader& r) { return static_cast<std::uint32_t>(r.i32()); }
 void get_data(Reader& r, bool& is_null, std::string& data) {
   const auto bytes = r.buffer();
   is_null = !bytes.has_value();
@@ -235,7 +235,7 @@ void encode(const Txn& txn, std::string& out) {
   }
   out.reserve(out.size() + size);
   Writer w(out);
-  w.i8(kVersion);
+  w.i8(kTxnVersion);
   w.i64(txn.session.value);
   w.i32(txn.xid);
   w.i32(static_cast<std::int32_t>(txn.op));
@@ -255,7 +255,7 @@ void encode(const Txn& txn, std::string& out) {
 
 std::optional<Txn> decode(std::string_view bytes) {
   Reader r(bytes);
-  if (r.i8() != kVersion) return std::nullopt;
+  if (r.i8() != kTxnVersion) return std::nullopt;
   Txn txn;
   txn.session = SessionId(r.i64());
   txn.xid = r.i32();

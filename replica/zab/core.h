@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "common/base/overloaded.h"
 #include "replica/zab/peer.h"
 
 namespace coord::zab {
@@ -23,13 +24,6 @@ namespace coord::zab {
 inline constexpr std::uint32_t kEpochMax = 1U << 31;
 // So is such a round of an election.
 inline constexpr std::uint64_t kRoundMax = 1ULL << 62;
-
-template <class... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
-template <class... Handlers>
-Overloaded(Handlers...) -> Overloaded<Handlers...>;  // clang 14 does not see it by itself
 
 std::size_t bytes_of(const LogEntry& entry);
 

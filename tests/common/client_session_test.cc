@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "common/client/session.h"
+#include "tests/common/submit.h"
 
 namespace coord::client {
 namespace {
@@ -120,22 +121,6 @@ struct Bench {
 };
 
 using Names = std::vector<std::string>;
-
-Submit resend() {
-  Submit how;
-  how.resend = true;
-  return how;
-}
-Submit first() {
-  Submit how;
-  how.first = true;
-  return how;
-}
-Submit within(Millis deadline) {
-  Submit how;
-  how.deadline = deadline;
-  return how;
-}
 
 TEST(SessionXid, CountsFromOneAndWrapsFromTheLargestToOne) {
   Bench b;

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "tests/common/fake_server.h"
+#include "tests/common/submit.h"
 
 namespace coord::client {
 namespace {
@@ -35,17 +36,6 @@ std::future<Answer> ask(Client& client, std::string body, Submit how = {}, Op op
 Answer wait(std::future<Answer>& future) {
   if (future.wait_for(5s) != std::future_status::ready) throw std::runtime_error("no completion in time");
   return future.get();
-}
-
-Submit within(std::chrono::milliseconds deadline) {
-  Submit how;
-  how.deadline = deadline;
-  return how;
-}
-Submit resend() {
-  Submit how;
-  how.resend = true;
-  return how;
 }
 
 // What came through the callbacks, in order, as words; the test waits for the next.

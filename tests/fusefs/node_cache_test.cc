@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "tests/fusefs/node.h"
+
 namespace coord::fs {
 namespace {
 
@@ -13,17 +15,6 @@ using wire::NodeInfo;
 
 const ByKernel kNobody = [](View) { return false; };
 const ByKernel kKernel = [](View) { return true; };
-
-NodeInfo node(std::uint64_t id, std::uint64_t parent, std::string name, Shape shape = Shape::kFile) {
-  NodeInfo info;
-  info.id = NodeId{id};
-  info.parent = NodeId{parent};
-  info.name = std::move(name);
-  info.attributes.shape = shape;
-  info.acl = open_acl();
-  info.stat.czxid = info.stat.mzxid = static_cast<std::int64_t>(id);
-  return info;
-}
 
 ChangeEvent change(ChangeKind kind, NodeInfo info) {
   ChangeEvent event;

@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include "tests/fusefs/node.h"
+
 namespace coord::fs {
 namespace {
 
@@ -12,16 +14,6 @@ using replay::NodeType;
 using wire::ChangeEvent;
 using wire::ChangeKind;
 using wire::NodeInfo;
-
-NodeInfo node(std::uint64_t id, std::uint64_t parent, std::string name, Shape shape = Shape::kFile) {
-  NodeInfo info;
-  info.id = NodeId{id};
-  info.parent = NodeId{parent};
-  info.name = std::move(name);
-  info.attributes.shape = shape;
-  info.acl = open_acl();
-  return info;
-}
 
 class Plan : public ::testing::Test {
  protected:

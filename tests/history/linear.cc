@@ -304,9 +304,9 @@ bool Search::report() {
                  ", before the named operation", offending);
 }
 
-class Sorter {
+class SearchSorter {
  public:
-  explicit Sorter(Index& x) : x_(x), owners_(x.paths.size()) {
+  explicit SearchSorter(Index& x) : x_(x), owners_(x.paths.size()) {
     searches_.reserve(x.paths.size());
     for (PathId p = 0; p < x.paths.size(); ++p) searches_.emplace_back(x, p);
   }
@@ -419,6 +419,6 @@ class Sorter {
 
 }  // namespace
 
-bool check_linear(Index& x) { return Sorter(x).run(); }
+bool check_linear(Index& x) { return SearchSorter(x).run(); }
 
 }  // namespace coord::history

@@ -10,7 +10,7 @@
 namespace coord::history {
 namespace {
 
-struct State {
+struct NodeState {
   bool exists = false;
   std::uint64_t czxid = 0;  // 0: made by an unknown write, so nobody was told
   std::uint64_t mzxid = 0;
@@ -45,7 +45,7 @@ struct Item {
 int rank(What what) { return what == What::kPresent || what == What::kShown || what == What::kAbsent ? 1 : 0; }
 
 // The node after one more effect; false: it would have been refused.
-bool apply(State& s, const Effect& e, std::uint64_t zxid) {
+bool apply(NodeState& s, const Effect& e, std::uint64_t zxid) {
   if (is_create(e.kind)) {
     if (s.exists) return false;
     s.exists = true;
@@ -71,7 +71,7 @@ bool apply(State& s, const Effect& e, std::uint64_t zxid) {
 }
 
 // A set that its multi deletes again may be the only one to tell when the node was made.
-bool fits_answer(State& s, const Effect& e) {
+bool fits_answer(NodeState& s, const Effect& e) {
   if (e.answer == nullptr || e.answer->version < 0 || !(is_create(e.kind) || is_set(e.kind))) return true;
   if (s.czxid == 0) s.czxid = e.answer->czxid;
   return e.answer->version == s.version && (e.answer->czxid == 0 || e.answer->czxid == s.czxid);
@@ -87,33 +87,33 @@ class Walk {
  private:
   struct Frame {
     std::size_t item = 0;
-    State state;
+    NodeState state;
     std::size_t next = 0;        // 0: the item itself; k + 1: first an unknown write of shape k
     std::size_t shape = kNone;   // that led here; kNone: by passing an item
   };
 
-  bool pass(const Item& item, State& s);
-  bool pass_write(const Item& item, State& s);
-  bool pass_stranger(const Item& item, State& s, std::size_t k);
-  bool pass_shown(const Item& item, const State& s);
-  bool let_in(const Item& item, State& s, std::size_t k);
+  bool pass(const Item& item, NodeState& s);
+  bool pass_write(const Item& item, NodeState& s);
+  bool pass_stranger(const Item& item, NodeState& s, std::size_t k);
+  bool pass_shown(const Item& item, const NodeState& s);
+  bool let_in(const Item& item, NodeState& s, std::size_t k);
   bool step(Frame& f);
-  bool first_time(std::size_t item, const State& s);
-  void enter(std::size_t item, State s, std::size_t shape);
-  State start() const;
+  bool first_time(std::size_t item, const NodeState& s);
+  void enter(std::size_t item, NodeState s, std::size_t shape);
+  NodeState start() const;
   std::size_t available(const Shape& shape, const Item& item) const;
-  bool blocked_by_time(const State& before, const Item& item) const;
-  void note_changes(const Item& item, const State& before);
+  bool blocked_by_time(const NodeState& before, const Item& item) const;
+  void note_changes(const Item& item, const NodeState& before);
   void succeed();
-  bool report(const Item& item, const State& before);
+  bool report(const Item& item, const NodeState& before);
   std::int64_t end_ns(const Item& item) const;
 
   Index& x_;
   PathId path_;
   std::vector<Frame> frames_;
-  std::vector<std::vector<State>> seen_;  // per item
+  std::vector<std::vector<NodeState>> seen_;  // per item
   std::size_t deepest_ = 0;               // the item that nothing passed
-  State deepest_state_;
+  NodeState deepest_state_;
   std::size_t last_change_ = kNone;       // operation
 };
 
@@ -128,12 +128,12 @@ std::size_t Walk::available(const Shape& shape, const Item& item) const {
   return std::min<std::size_t>(255, static_cast<std::size_t>(end - shape.above.begin()));
 }
 
-bool same_node(const State& a, const State& b) {
+bool same_node(const NodeState& a, const NodeState& b) {
   return a.exists == b.exists && a.czxid == b.czxid && a.mzxid == b.mzxid && a.version == b.version &&
          a.owner == b.owner && a.value == b.value;
 }
 
-bool no_more_used(const State& a, const State& b) {
+bool no_more_used(const NodeState& a, const NodeState& b) {
   for (std::size_t k = 0; k < a.used.size(); ++k) {
     if (a.used[k] > b.used[k]) return false;
   }
@@ -141,14 +141,14 @@ bool no_more_used(const State& a, const State& b) {
 }
 
 // One unknown write of shape k below this item.
-bool Walk::let_in(const Item& item, State& s, std::size_t k) {
+bool Walk::let_in(const Item& item, NodeState& s, std::size_t k) {
   const Shape& shape = shapes[k];
   if (s.used[k] >= available(shape, item)) return false;
   // The change that this reply shows is an item of its own, and nothing may lie between.
   if (item.what == What::kShown && x_.operations[item.op].answer->mzxid != 0) return false;
   if (shape.effects.empty()) {
     if (!s.exists || s.owner != shape.owner) return false;
-    s = State{.used = std::move(s.used)};
+    s = NodeState{.used = std::move(s.used)};
   }
   for (const Effect& e : shape.effects) {
     if (!apply(s, e, 0)) return false;
@@ -157,13 +157,13 @@ bool Walk::let_in(const Item& item, State& s, std::size_t k) {
   return true;
 }
 
-bool fits_point(const State& s, const Point* p) {
+bool fits_point(const NodeState& s, const Point* p) {
   if (p == nullptr) return true;
   const bool version = p->version < 0 || s.version == p->version;
   return s.exists && version && s.czxid == p->czxid && s.owner == p->owner;
 }
 
-bool Walk::pass_write(const Item& item, State& s) {
+bool Walk::pass_write(const Item& item, NodeState& s) {
   const Operation& op = x_.operations[item.op];
   for (std::size_t i = op.effects; i < op.effects + op.effects_count; ++i) {
     const Effect& e = x_.effects[i];
@@ -174,7 +174,7 @@ bool Walk::pass_write(const Item& item, State& s) {
 }
 
 // A change that was seen but whose writer is not known: an unknown write of shape k.
-bool Walk::pass_stranger(const Item& item, State& s, std::size_t k) {
+bool Walk::pass_stranger(const Item& item, NodeState& s, std::size_t k) {
   if (shapes[k].effects.empty() || s.used[k] >= available(shapes[k], item)) return false;
   for (const Effect& e : shapes[k].effects) {
     if (!apply(s, e, item.zxid)) return false;
@@ -186,7 +186,7 @@ bool Walk::pass_stranger(const Item& item, State& s, std::size_t k) {
   return true;
 }
 
-bool Walk::pass_shown(const Item& item, const State& s) {
+bool Walk::pass_shown(const Item& item, const NodeState& s) {
   const Operation& op = x_.operations[item.op];
   const Answer& a = *op.answer;
   if (!s.exists) return false;
@@ -196,12 +196,12 @@ bool Walk::pass_shown(const Item& item, const State& s) {
   return s.mzxid == a.mzxid && s.czxid == a.czxid && s.version == a.version && s.owner == a.owner;
 }
 
-bool Walk::pass(const Item& item, State& s) {
+bool Walk::pass(const Item& item, NodeState& s) {
   switch (item.what) {
     case What::kWrite: return pass_write(item, s);
     case What::kStranger: return false;  // step() tries each shape
     case What::kEnd:
-      if (s.exists && s.owner == item.session) s = State{.used = std::move(s.used)};
+      if (s.exists && s.owner == item.session) s = NodeState{.used = std::move(s.used)};
       return true;
     case What::kRefused: return refusal_fits(x_, *item.effect, s.exists, s.version);
     case What::kPresent: return s.exists;
@@ -212,7 +212,7 @@ bool Walk::pass(const Item& item, State& s) {
 }
 
 // What happened for certain, for the watch rules.
-void Walk::note_changes(const Item& item, const State& before) {
+void Walk::note_changes(const Item& item, const NodeState& before) {
   auto& changes = x_.paths[path_].changes;
   if (item.what == What::kWrite) {
     const Operation& op = x_.operations[item.op];
@@ -249,15 +249,15 @@ void Walk::succeed() {
       x_.hints[{item.op, path_}] = 2 * i;
     }
     // A session's end belongs where it takes the node away, or right behind where something else did.
-    const State& after = frames_[i].state;
+    const NodeState& after = frames_[i].state;
     if (after.exists && after.owner != 0) x_.end_hints[{after.owner, path_}] = kZxidMax;
     if (from.state.owner != 0 && after.owner != from.state.owner) x_.end_hints[{from.state.owner, path_}] = 2 * i + 1;
     if (frames_[i].item != from.item) note_changes(item, from.state);
   }
 }
 
-State Walk::start() const {
-  State s;
+NodeState Walk::start() const {
+  NodeState s;
   s.used.assign(shapes.size(), 0);
   const std::size_t init = x_.paths[path_].init;
   if (init == kNone) return s;
@@ -272,9 +272,9 @@ State Walk::start() const {
 }
 
 // False: this state, or one that has used fewer unknown writes, was tried before this item.
-bool Walk::first_time(std::size_t item, const State& s) {
+bool Walk::first_time(std::size_t item, const NodeState& s) {
   if (shapes.empty()) return true;
-  for (const State& before : seen_[item]) {
+  for (const NodeState& before : seen_[item]) {
     if (!x_.budget.spend()) return false;
     if (same_node(before, s) && no_more_used(before, s)) return false;
   }
@@ -282,7 +282,7 @@ bool Walk::first_time(std::size_t item, const State& s) {
   return true;
 }
 
-void Walk::enter(std::size_t item, State s, std::size_t shape) {
+void Walk::enter(std::size_t item, NodeState s, std::size_t shape) {
   if (!first_time(item, s)) return;
   if (item > deepest_ || frames_.empty()) {
     deepest_ = item;
@@ -296,7 +296,7 @@ bool Walk::step(Frame& f) {
   const Item& item = items[f.item];
   const std::size_t at = f.item;
   const std::size_t choice = f.next++;
-  State s = f.state;  // enter() may move the frames
+  NodeState s = f.state;  // enter() may move the frames
   if (choice == 0) {
     if (pass(item, s)) enter(at + 1, std::move(s), kNone);
     return true;
@@ -340,7 +340,7 @@ bool Walk::run() {
 }
 
 // True if only the time of an expiry stands against this item.
-bool Walk::blocked_by_time(const State& before, const Item& item) const {
+bool Walk::blocked_by_time(const NodeState& before, const Item& item) const {
   if (!before.exists || before.owner == 0) return false;
   return std::any_of(shapes.begin(), shapes.end(), [&](const Shape& s) {
     return s.effects.empty() && s.owner == before.owner && end_ns(item) < s.not_before_ns &&
@@ -348,12 +348,12 @@ bool Walk::blocked_by_time(const State& before, const Item& item) const {
   });
 }
 
-std::string state_text(const State& s) {
+std::string state_text(const NodeState& s) {
   if (!s.exists) return "it does not exist";
   return "it has version " + std::to_string(s.version) + (s.mzxid != 0 ? " of " + zxid_text(s.mzxid) : "");
 }
 
-bool Walk::report(const Item& item, const State& before) {
+bool Walk::report(const Item& item, const NodeState& before) {
   std::vector<std::size_t> offending{item.record};
   if (item.op != kNone) {
     offending.push_back(x_.operations[item.op].inv);
@@ -402,9 +402,9 @@ bool Walk::report(const Item& item, const State& before) {
 }
 
 // Sorts what the history says into walks, one for each node.
-class Sorter {
+class WalkSorter {
  public:
-  explicit Sorter(Index& x) : x_(x), walks_() {
+  explicit WalkSorter(Index& x) : x_(x), walks_() {
     walks_.reserve(x.paths.size());
     for (PathId p = 0; p < x.paths.size(); ++p) walks_.emplace_back(x, p);
   }
@@ -579,6 +579,6 @@ class Sorter {
 
 }  // namespace
 
-bool check_nodes(Index& x) { return Sorter(x).run(); }
+bool check_nodes(Index& x) { return WalkSorter(x).run(); }
 
 }  // namespace coord::history

@@ -1,17 +1,11 @@
 #include "tests/sim/describe.h"
 
+#include "common/base/overloaded.h"
 #include "tests/sim/random.h"
 
 namespace coord::sim {
 
 namespace {
-
-template <class... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
-template <class... Handlers>
-Overloaded(Handlers...) -> Overloaded<Handlers...>;  // clang 14 does not see it by itself
 
 std::string number(std::uint64_t n) { return std::to_string(n); }
 

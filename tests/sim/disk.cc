@@ -4,18 +4,12 @@
 #include <sstream>
 #include <utility>
 
+#include "common/base/overloaded.h"
 #include "tests/replica/zab/members.h"
 
 namespace coord::sim {
 
 namespace {
-
-template <class... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
-template <class... Handlers>
-Overloaded(Handlers...) -> Overloaded<Handlers...>;  // clang 14 does not see it by itself
 
 std::uint64_t checksum(const std::string& bytes) {
   std::uint64_t hash = 1469598103934665603ULL;

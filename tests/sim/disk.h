@@ -76,6 +76,8 @@ struct DiskBatch {
 
 enum class Stage { kBeforeWrite, kPagesWritten, kPagesSynced, kRootWritten, kDurable };
 inline constexpr int kStages = 5;
+inline constexpr Stage kAllStages[kStages] = {Stage::kBeforeWrite, Stage::kPagesWritten, Stage::kPagesSynced,
+                                              Stage::kRootWritten, Stage::kDurable};
 
 class Disk {
  public:

@@ -10,7 +10,7 @@
 namespace coord::sim {
 
 namespace {
-constexpr std::int64_t kMs = 1000;
+
 constexpr std::int64_t kDialPatience = 1000 * kMs;
 constexpr std::int64_t kDialLargerAfter = 1500 * kMs;  // TransportOptions::dial_larger_after
 // The transport closes an election link that is silent for this long (TransportOptions::silence_limit).

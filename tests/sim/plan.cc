@@ -8,8 +8,6 @@ namespace coord::sim {
 
 namespace {
 
-constexpr std::int64_t kMs = 1000;
-
 enum class Fault {
   kCrash, kPowerCutAll, kBoot, kPause, kPartition, kOneWay, kBridge, kRing, kFlap, kHeal, kReset, kDuplicateDial,
   kSlowNetwork, kStallDisk, kSlowDisk, kSyncError, kFull, kFlipBit, kWipe, kStarve, kResign, kCount,

@@ -37,9 +37,6 @@ void write_until_it_ends(World& world, Sid leader, Sid victim) {
   EXPECT_FALSE(world.node(victim).up()) << "a process that cannot write has not ended";
 }
 
-constexpr Stage kAllStages[] = {Stage::kBeforeWrite, Stage::kPagesWritten, Stage::kPagesSynced, Stage::kRootWritten,
-                                Stage::kDurable};
-
 // `third`: is there, too; without it nothing is committed that is not on the leader's disk. `slow`: the others'
 // acknowledgements come before the disk fails.
 void leaders_disk_fails(Stage stage, int nth, bool third, bool slow) {

@@ -4,9 +4,6 @@
 namespace coord::sim {
 namespace {
 
-constexpr Stage kAllStages[] = {Stage::kBeforeWrite, Stage::kPagesWritten, Stage::kPagesSynced, Stage::kRootWritten,
-                                Stage::kDurable};
-
 Sid other_than(World& world, Sid leader) {
   for (const Sid sid : world.voters()) {
     if (sid != leader) return sid;

@@ -9,6 +9,8 @@
 
 namespace coord::sim {
 
+inline constexpr std::int64_t kMs = 1000;  // microseconds
+
 class Scheduler {
  public:
   using Work = std::function<void()>;

@@ -2,22 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <random>
 #include <vector>
 
+#include "tests/replica/peers/feed.h"
+
 namespace coord::peers {
 namespace {
-
-void feed(FrameReader& reader, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const auto room = reader.room(1);
-    const std::size_t n = std::min(room.size, bytes.size());
-    std::memcpy(room.data, bytes.data(), n);
-    reader.wrote(n);
-    bytes.remove_prefix(n);
-  }
-}
 
 std::vector<std::string> all(FrameReader& reader, bool* bad = nullptr) {
   std::vector<std::string> out;

@@ -6,6 +6,8 @@
 #include <functional>
 #include <limits>
 
+#include "tests/replica/peers/feed.h"
+
 namespace coord::peers {
 namespace {
 
@@ -20,12 +22,6 @@ Identity identity(std::uint32_t sid) {
   out.members = {{Sid(1), false}, {Sid(2), false}, {Sid(3), false}, {Sid(4), true}};
   out.secret = "s3cret";
   return out;
-}
-
-void feed(FrameReader& reader, std::string_view bytes) {
-  const auto room = reader.room(bytes.size() + 1);
-  if (!bytes.empty()) std::memcpy(room.data, bytes.data(), bytes.size());
-  reader.wrote(bytes.size());
 }
 
 struct End {

@@ -71,12 +71,13 @@ TEST_F(TlsTest, TheSecretCountsAsWell) {
 
 // Wrong in one direction is enough, whichever it is.
 TEST_F(TlsTest, ACertificateOfAnotherAuthority) {
-  struct Case {
+  struct Signers {
     const char* name;
     bool dialer_signed, dialer_trusts, acceptor_signed, acceptor_trusts;  // by, in: our authority
   };
-  for (const Case& c : {Case{"the dialer's", false, true, true, true}, Case{"the acceptor's", true, true, false, true},
-                        Case{"both", false, false, true, true}}) {
+  for (const Signers& c : {Signers{"the dialer's", false, true, true, true},
+                           Signers{"the acceptor's", true, true, false, true},
+                           Signers{"both", false, false, true, true}}) {
     SCOPED_TRACE(c.name);
     servers_.clear();
     const auto files = [&](bool is_signed, bool trusts, const char* name) {

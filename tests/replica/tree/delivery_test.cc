@@ -18,7 +18,7 @@ class DeliveryTest : public MachineTest {
     read(peer_of(SessionId(100), ConnId(conn)), op, watch_body(path, true));
   }
   void add_watch(std::string_view path, int mode, std::uint64_t conn = 1) {
-    EXPECT_EQ(read(peer_of(SessionId(100), ConnId(conn)), Op::kAddWatch, version_body(path, mode)).err, Err::kOk);
+    EXPECT_EQ(read(peer_of(SessionId(100), ConnId(conn)), Op::kAddWatch, path_version_body(path, mode)).err, Err::kOk);
   }
   NodeId hold(std::string_view path, std::uint64_t conn = 2) {
     wire::LookupRequest lookup;
@@ -120,9 +120,9 @@ TEST_F(DeliveryTest, a_multi_tells_in_the_order_of_its_operations) {
             wire::write(w, wire::MultiHeader{1, false, -1});
             w.raw(create_body("/t", ""));
             wire::write(w, wire::MultiHeader{5, false, -1});
-            w.raw(set_body("/t", "x", 0));
+            w.raw(set_data_body("/t", "x", 0));
             wire::write(w, wire::MultiHeader{2, false, -1});
-            w.raw(version_body("/t", 1));
+            w.raw(path_version_body("/t", 1));
             wire::write(w, wire::MultiHeader{-1, true, -1});
           }));
   EXPECT_EQ(seen(), (Log{"1 created /t", "1 data /t", "1 deleted /t"}));

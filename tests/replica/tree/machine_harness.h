@@ -15,9 +15,16 @@
 #include "common/wire/protocol.h"
 #include "replica/tree/state_machine.h"
 #include "replica/tree/txn.h"
+#include "tests/replica/tree/bodies.h"
 
 // A namespace of its own, because all tests of this folder end up in one binary.
 namespace coord::tree::machine_test {
+
+using test::create_body;
+using test::path_body;
+using test::path_version_body;
+using test::set_data_body;
+using test::watch_body;
 
 struct SeenWatch {
   ConnId conn;
@@ -60,38 +67,6 @@ template <class Record>
 std::string encoded(const Record& record) {
   return body([&](wire::Writer& w) { wire::write(w, record); });
 }
-inline std::string path_body(std::string_view path) {
-  return body([&](wire::Writer& w) { w.buffer(path); });
-}
-inline std::string watch_body(std::string_view path, bool watch) {
-  return body([&](wire::Writer& w) {
-    w.buffer(path);
-    w.boolean(watch);
-  });
-}
-inline std::string version_body(std::string_view path, std::int32_t version) {
-  return body([&](wire::Writer& w) {
-    w.buffer(path);
-    w.i32(version);
-  });
-}
-inline std::string create_body(std::string_view path, std::optional<std::string_view> data, std::int32_t flags = 0,
-                               const Acl& acl = open_acl()) {
-  return body([&](wire::Writer& w) {
-    w.buffer(path);
-    w.buffer(data);
-    wire::write(w, acl);
-    w.i32(flags);
-  });
-}
-inline std::string set_body(std::string_view path, std::optional<std::string_view> data, std::int32_t version = -1) {
-  return body([&](wire::Writer& w) {
-    w.buffer(path);
-    w.buffer(data);
-    w.i32(version);
-  });
-}
-
 class MachineTest : public ::testing::Test {
  protected:
   explicit MachineTest(Limits limits = {}) : machine(std::move(limits)) {
@@ -162,13 +137,13 @@ class MachineTest : public ::testing::Test {
 
   void create(std::string_view path, std::optional<std::string_view> data = "", std::int32_t flags = 0,
               const Acl& acl = open_acl()) {
-    ASSERT_EQ(request(wire::Op::kCreate, create_body(path, data, flags, acl)).err, Err::kOk) << path;
+    ASSERT_EQ(request(wire::Op::kCreate, create_body(path, data, acl, flags)).err, Err::kOk) << path;
   }
   void remove(std::string_view path) {
-    ASSERT_EQ(request(wire::Op::kDelete, version_body(path, -1)).err, Err::kOk) << path;
+    ASSERT_EQ(request(wire::Op::kDelete, path_version_body(path, -1)).err, Err::kOk) << path;
   }
   void set(std::string_view path, std::optional<std::string_view> data) {
-    ASSERT_EQ(request(wire::Op::kSetData, set_body(path, data)).err, Err::kOk) << path;
+    ASSERT_EQ(request(wire::Op::kSetData, set_data_body(path, data)).err, Err::kOk) << path;
   }
   Stat stat(std::string_view path) {
     const Answered answer = read(wire::Op::kExists, watch_body(path, false));

@@ -236,22 +236,22 @@ TEST_F(ReadTest, item_32_set_watches2_has_no_catch_up_for_persistent_ones) {
 
 // 33 and 34.
 TEST_F(ReadTest, watches_are_added_checked_and_removed_by_mode) {
-  EXPECT_EQ(read(Op::kAddWatch, version_body("/a", 0)).body, body([](wire::Writer& w) { w.i32(0); }));
-  EXPECT_EQ(read(Op::kAddWatch, version_body("/a", 1)).err, Err::kOk);
-  EXPECT_EQ(read(Op::kAddWatch, version_body("/a", 2)).err, Err::kMarshallingError);
+  EXPECT_EQ(read(Op::kAddWatch, path_version_body("/a", 0)).body, body([](wire::Writer& w) { w.i32(0); }));
+  EXPECT_EQ(read(Op::kAddWatch, path_version_body("/a", 1)).err, Err::kOk);
+  EXPECT_EQ(read(Op::kAddWatch, path_version_body("/a", 2)).err, Err::kMarshallingError);
   EXPECT_EQ(read(Op::kExists, watch_body("/a", true)).err, Err::kNoNode);
   EXPECT_EQ(watches(), 4U);
-  EXPECT_EQ(read(Op::kCheckWatches, version_body("/a", 9)).err, Err::kMarshallingError);
-  EXPECT_EQ(read(Op::kCheckWatches, version_body("/a", 1)).err, Err::kNoWatcher);
-  EXPECT_EQ(read(Op::kRemoveWatches, version_body("/a", 2)).err, Err::kOk);
-  EXPECT_EQ(read(Op::kRemoveWatches, version_body("/a", 2)).err, Err::kNoWatcher);
+  EXPECT_EQ(read(Op::kCheckWatches, path_version_body("/a", 9)).err, Err::kMarshallingError);
+  EXPECT_EQ(read(Op::kCheckWatches, path_version_body("/a", 1)).err, Err::kNoWatcher);
+  EXPECT_EQ(read(Op::kRemoveWatches, path_version_body("/a", 2)).err, Err::kOk);
+  EXPECT_EQ(read(Op::kRemoveWatches, path_version_body("/a", 2)).err, Err::kNoWatcher);
   EXPECT_EQ(watches(), 3U);
-  EXPECT_EQ(read(Op::kRemoveWatches, version_body("/a", 4)).err, Err::kOk);
-  EXPECT_EQ(read(Op::kCheckWatches, version_body("/a", 4)).err, Err::kNoWatcher);
-  EXPECT_EQ(read(Op::kCheckWatches, version_body("/a", 5)).err, Err::kOk);
+  EXPECT_EQ(read(Op::kRemoveWatches, path_version_body("/a", 4)).err, Err::kOk);
+  EXPECT_EQ(read(Op::kCheckWatches, path_version_body("/a", 4)).err, Err::kNoWatcher);
+  EXPECT_EQ(read(Op::kCheckWatches, path_version_body("/a", 5)).err, Err::kOk);
   EXPECT_EQ(watches(), 1U);
-  read(Op::kAddWatch, version_body("/a", 0));
-  EXPECT_EQ(read(Op::kRemoveWatches, version_body("/a", 3)).err, Err::kOk);
+  read(Op::kAddWatch, path_version_body("/a", 0));
+  EXPECT_EQ(read(Op::kRemoveWatches, path_version_body("/a", 3)).err, Err::kOk);
   EXPECT_EQ(watches(), 0U);
 }
 

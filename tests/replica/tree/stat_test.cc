@@ -84,7 +84,7 @@ TEST_F(StatTest, set_data_moves_version_mzxid_and_mtime_only) {
   create("/a", "1");
   Stat expected = stat("/a");
   now += 50;
-  const Applied reply = request(Op::kSetData, set_body("/a", "1"));  // the same bytes count too
+  const Applied reply = request(Op::kSetData, set_data_body("/a", "1"));  // the same bytes count too
   expected.version = 1;
   expected.mzxid = last_zxid().wire();
   expected.mtime = now;

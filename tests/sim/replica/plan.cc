@@ -9,8 +9,6 @@ namespace coord::sim {
 
 namespace {
 
-constexpr std::int64_t kMs = 1000;
-
 class Storm {
  public:
   Storm(ReplicaWorld& world, std::uint64_t seed) : world_(world), random_(seed ^ 0x517cc1b727220a95ULL) {

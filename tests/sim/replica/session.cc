@@ -5,10 +5,6 @@
 
 namespace coord::sim {
 
-namespace {
-constexpr std::int64_t kMs = 1000;
-}
-
 void SimSession::start() {
   connect();
   go_on();

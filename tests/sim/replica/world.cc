@@ -14,9 +14,10 @@
 namespace coord::sim {
 
 namespace {
-constexpr std::int64_t kMs = 1000;
+
 constexpr std::int64_t kStorePoll = 500;
 constexpr std::int64_t kConnectTimeoutUs = 1'000'000;
+
 }  // namespace
 
 // --- the links
