@@ -28,7 +28,7 @@ Without PART: the gate = tidy, unit, asan, tsan, sim, fuzz, e2e. As root, as it 
   sim             the simulator: random ensembles under faults, named regressions, and its mutants
   fuzz            each fuzz target for some seconds       NAME: a target, such as wire_fuzz
   e2e             real daemons and mounts              NAME: a file or file.test, such as torn_reads
-  extended        what is slow (waits of minutes, other people's programs)
+  extended        what is slow (waits of minutes, other people's programs, a build of each file by itself)
   soak            the long runs with the full figures, fuzzing included; hours      NAME: as for e2e
   --no-build      take the binaries as they are
 Environment: COORD_BIN_DIR (daemons for e2e, default build/release/bin), COORD_TEST_TMP (where tests work, default
@@ -339,6 +339,12 @@ class Gate:
             argv += ["--folder", os.path.join(ROOT, "tests", "e2e", "extended")]
         self.scripts(part, only, argv, env)
 
+    def each_file_alone(self):
+        """The other presets compile files together, where one gets by with the includes of another."""
+        start = time.monotonic()
+        if self.build_wanted and self.build("debug", []):
+            self.part("each file alone", 1, 0, 0, time.monotonic() - start)
+
     def run_part(self, part, only):
         if part == "tidy":
             self.scripts(part, only, [os.path.join(HERE, "tidy.py")])
@@ -355,6 +361,9 @@ class Gate:
             os.environ["COORD_POWER_CUTS"] = "1000"
             self.gtest(part, "release", ["store_test"])
             self.simulate(SIM_SOAK_SEEDS, SMALL_SCOPE_SOAK, mutants=False)
+            self.end_to_end(part, only)
+        elif part == "extended" and not only:
+            self.each_file_alone()
             self.end_to_end(part, only)
         else:
             self.end_to_end(part, only)
