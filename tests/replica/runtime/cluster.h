@@ -380,6 +380,17 @@ class Cluster {
     node.executor->every(std::chrono::milliseconds(1), [store = node.store] { store->run_later(); });
     node.core->start([] {});
   }
+  // What the store does when it finds that its log or tree is broken (store::LmdbOptions::salvage). While it is down.
+  void damage(Sid sid) {
+    store::MemoryDisk& disk = *disks_.at(sid);
+    disk.log.clear();
+    disk.nodes.clear();
+    disk.sessions.clear();
+    disk.counters.reset();
+    disk.meta.epoch_ends.clear();
+    disk.meta.tree_durable = disk.meta.commit_hint = disk.meta.log_floor = disk.meta.last_logged = Zxid();
+    disk.meta.damaged = true;
+  }
   void kill(Sid sid) {
     const auto at = nodes_.find(sid);
     if (at == nodes_.end()) return;

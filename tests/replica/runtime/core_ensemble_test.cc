@@ -439,6 +439,24 @@ TEST_F(Ensemble, ASnapshotForAMajorityIsNotHeldBack) {
   EXPECT_TRUE(cluster.clock.run_until([this] { return snapshots_sent() == 1 && equal(); }));
 }
 
+// What is committed meanwhile it keeps in memory, so it gets its snapshot at once, while others are writing.
+TEST_F(Ensemble, ASnapshotForADamagedReplicaIsNotHeldBack) {
+  Sid hurt;
+  ASSERT_NO_FATAL_FAILURE(one_away_for_long(hurt));
+  cluster.damage(hurt);
+  Client client(cluster, 40'000);
+  ASSERT_TRUE(client.connect(cluster.leader()));
+  cluster.start(hurt);
+  const std::int64_t begun = cluster.clock.now_ms();
+  while (!cluster.core(hurt).serving() && cluster.clock.now_ms() < begun + 10'000) {
+    client.set("/n0", "y");
+    ASSERT_EQ(client.err(), Err::kOk);
+  }
+  EXPECT_LT(cluster.clock.now_ms() - begun, 3'000);
+  EXPECT_EQ(snapshots_sent(), 1u);
+  EXPECT_TRUE(cluster.clock.run_until([this] { return equal(); }));
+}
+
 // Whatever time passes: a link that is slow gets no more than it can take (else it would be closed, again and again).
 TEST_F(Ensemble, ASnapshotWaitsForASlowLink) {
   cluster.log_keep_entries = 20;

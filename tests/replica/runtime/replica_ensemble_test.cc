@@ -1,24 +1,45 @@
 // Three whole replicas in this process: real connections between them on loopback, LMDB, several I/O threads, raw
 // frames. The protocol in detail is tested in core_ensemble_test.cc; here are the shells, for ThreadSanitizer too.
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include <atomic>
+#include <cstddef>
+#include <cstdio>
+#include <random>
 #include <thread>
 #include <vector>
 
+#include "common/base/fd.h"
 #include "tests/replica/runtime/raw_client.h"
 
 namespace coord::runtime {
 namespace {
 
+// Below the ports that the kernel gives to outgoing connections: while a replica is restarted, its port must not go to
+// one of them. Chosen once on this machine, also while other tests run (tests/e2e/lib.py does the same): a socket of
+// that name, which no file is left of, says that it is taken, as long as this process lives.
 std::uint16_t free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  ::close(fd);
-  return ntohs(address.sin_port);
+  static std::mt19937 random(std::random_device{}());
+  for (int n = 0; n < 200; ++n) {
+    const auto port = static_cast<std::uint16_t>(std::uniform_int_distribution<int>(20'000, 31'999)(random));
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    const int length = std::snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "coord-test-port-%d", int{port});
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + static_cast<std::size_t>(length));
+    Fd taken(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const Fd probe(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    if (::bind(taken.get(), reinterpret_cast<sockaddr*>(&name), size) != 0) continue;
+    if (::bind(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) continue;
+    taken.release();
+    return port;
+  }
+  ADD_FAILURE() << "no free port on 127.0.0.1";
+  return 0;
 }
 
 class Trio {
