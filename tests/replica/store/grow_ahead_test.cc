@@ -2,14 +2,13 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <random>
 
+#include "tests/replica/store/small_disk.h"
 #include "tests/replica/store/store_testing.h"
 
 namespace coord::store {
@@ -19,44 +18,6 @@ constexpr std::uint64_t kMiB = 1ULL << 20;
 constexpr std::uint64_t kPage = 4096;
 
 std::uint64_t file_size(const std::string& path) { return std::filesystem::file_size(path); }
-
-// A file system of its own, seen by this process alone.
-class SmallDisk {
- public:
-  explicit SmallDisk(std::uint64_t bytes) {
-    static const bool unshared =
-        ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
-    const std::string size = "size=" + std::to_string(bytes) + ",mode=0700";
-    mounted_ = unshared && ::mount("coord-store-test", dir_.path().c_str(), "tmpfs", 0, size.c_str()) == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) ::umount2(dir_.path().c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-  std::string operator/(const std::string& name) const { return dir_ / name; }
-  // Takes all that is left. The grower may be taking some of it at the same time, hence in pieces.
-  void fill() {
-    const int fd = ::open((dir_ / "filler").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    ASSERT_GE(fd, 0);
-    off_t size = 0;
-    for (off_t piece = 64 << 20; piece >= static_cast<off_t>(kPage);) {
-      if (::posix_fallocate(fd, size, piece) == 0) {
-        size += piece;
-      } else {
-        piece /= 2;
-      }
-    }
-    ::close(fd);
-  }
-  void empty() { std::filesystem::remove(dir_ / "filler"); }
-
- private:
-  TempDir dir_;
-  bool mounted_ = false;
-};
-
-#define NEEDS_ROOT() \
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root to mount a small file system"
 
 class GrowAheadTest : public ::testing::Test {
  protected:

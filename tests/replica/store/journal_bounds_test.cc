@@ -2,15 +2,14 @@
 // large, bad batches, writes that fail, a disk that is full.
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <filesystem>
 
 #include "tests/replica/store/journal_store_testing.h"
+#include "tests/replica/store/small_disk.h"
 
 namespace coord::store {
 namespace {
@@ -123,42 +122,9 @@ TEST_F(JournalBoundsDeathTest, a_journal_that_cannot_be_written_ends_the_process
 
 // --- a disk that is full
 
-class TmpDisk {
- public:
-  explicit TmpDisk(std::uint64_t bytes) {
-    static const bool unshared =
-        ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
-    const std::string size = "size=" + std::to_string(bytes) + ",mode=0700";
-    mounted_ = unshared && ::mount("coord-store-test", dir_.path().c_str(), "tmpfs", 0, size.c_str()) == 0;
-  }
-  ~TmpDisk() {
-    if (mounted_) ::umount2(dir_.path().c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-  std::string operator/(const std::string& name) const { return dir_ / name; }
-  void fill() {
-    const int fd = ::open((dir_ / "filler").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    ASSERT_GE(fd, 0);
-    off_t size = 0;
-    for (off_t piece = 64 << 20; piece >= 4096;) {
-      if (::posix_fallocate(fd, size, piece) == 0) {
-        size += piece;
-      } else {
-        piece /= 2;
-      }
-    }
-    ::close(fd);
-  }
-  void empty() { fs::remove(dir_ / "filler"); }
-
- private:
-  TempDir dir_;
-  bool mounted_ = false;
-};
-
 TEST_F(JournalBoundsTest, on_a_disk_that_fills_up_all_that_was_acknowledged_fits_the_database) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root to mount a small file system";
-  TmpDisk disk(96 << 20);
+  NEEDS_ROOT();
+  SmallDisk disk(96 << 20);
   ASSERT_TRUE(disk.mounted());
   options.directory = disk / "data";
   options.grow_bytes = 16 << 20;
@@ -197,8 +163,8 @@ TEST_F(JournalBoundsTest, on_a_disk_that_fills_up_all_that_was_acknowledged_fits
 }
 
 TEST_F(JournalBoundsTest, a_disk_without_room_for_a_journal_does_without) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root to mount a small file system";
-  TmpDisk disk(7 << 20);
+  NEEDS_ROOT();
+  SmallDisk disk(7 << 20);
   ASSERT_TRUE(disk.mounted());
   options.directory = disk / "data";
   options.journal_bytes = 4 << 20;

@@ -3,9 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <lmdb.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +28,7 @@
 #include "replica/store/schema.h"
 #include "replica/store/snapshot_pieces.h"
 #include "replica/store/store.h"
+#include "tests/replica/store/small_disk.h"
 #include "tests/replica/store/store_testing.h"
 
 namespace coord::store {
@@ -561,31 +560,9 @@ TEST_F(HazardTest, a_log_that_lost_its_end_is_salvaged) {
 
 // --- a disk that is full
 
-class TmpDisk {
- public:
-  explicit TmpDisk(std::uint64_t bytes) {
-    static const bool unshared =
-        ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
-    mounted_ = unshared && ::mount("coord-store-test", dir_.path().c_str(), "tmpfs", 0, size(bytes).c_str()) == 0;
-  }
-  ~TmpDisk() {
-    if (mounted_) ::umount2(dir_.path().c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-  bool resize(std::uint64_t bytes) {
-    return ::mount("coord-store-test", dir_.path().c_str(), "tmpfs", MS_REMOUNT, size(bytes).c_str()) == 0;
-  }
-  std::string operator/(const std::string& name) const { return dir_ / name; }
-
- private:
-  static std::string size(std::uint64_t bytes) { return "size=" + std::to_string(bytes) + ",mode=0700"; }
-  TempDir dir_;
-  bool mounted_ = false;
-};
-
 TEST_F(HazardTest, a_snapshot_that_does_not_fit_is_refused_and_taken_when_there_is_room) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root to mount a small file system";
-  TmpDisk disk(24 * kMiB);
+  NEEDS_ROOT();
+  SmallDisk disk(24 * kMiB);
   ASSERT_TRUE(disk.mounted());
   options = small_options(disk / "data");
   ASSERT_NO_FATAL_FAILURE(open());
