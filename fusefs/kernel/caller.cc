@@ -5,15 +5,20 @@
 
 #include <array>
 #include <cstdio>
+#include <filesystem>
+#include <sstream>
 #include <string>
+#include <system_error>
+#include <vector>
 
 namespace coord::fs {
 namespace {
 
-std::string read_status_file(pid_t tid) {
-  std::array<char, 32> path{};
-  std::snprintf(path.data(), path.size(), "/proc/%d/status", static_cast<int>(tid));
-  const int fd = ::open(path.data(), O_RDONLY | O_CLOEXEC);
+constexpr std::size_t kFamilyMax = 64;
+constexpr int kDescriptorsMax = 1024;
+
+std::string read_proc(const char* path) {
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return {};
   std::string text;
   std::array<char, 4096> chunk{};
@@ -24,6 +29,12 @@ std::string read_status_file(pid_t tid) {
   }
   ::close(fd);
   return got == 0 ? text : std::string();
+}
+
+std::string read_status_file(pid_t tid) {
+  std::array<char, 32> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%d/status", static_cast<int>(tid));
+  return read_proc(path.data());
 }
 
 }  // namespace
@@ -45,6 +56,29 @@ Credentials credentials_of(std::uint32_t uid, std::uint32_t gid, pid_t tid) {
 pid_t thread_group_of(pid_t tid) {
   const TaskStatus status = read_task_status(tid);
   return status.valid ? status.tgid : 0;
+}
+
+bool may_hold_another(pid_t tid, std::uint64_t ino) {
+  const std::string wanted = "\nino:\t" + std::to_string(ino) + "\n";
+  std::vector<pid_t> family{thread_group_of(tid)};
+  for (std::size_t n = 0; n < family.size(); ++n) {
+    if (family[n] <= 0 || family.size() > kFamilyMax) return true;
+    const std::string process = "/proc/" + std::to_string(family[n]);
+    std::error_code error;
+    int descriptors = 0;
+    for (std::filesystem::directory_iterator at(process + "/fdinfo", error), end; !error && at != end;
+         at.increment(error)) {
+      if (++descriptors > kDescriptorsMax) return true;
+      if (read_proc(at->path().c_str()).find(wanted) != std::string::npos) return true;
+    }
+    if (error && (n == 0 || error != std::errc::no_such_file_or_directory)) return true;
+    for (std::filesystem::directory_iterator at(process + "/task", error), end; !error && at != end;
+         at.increment(error)) {
+      std::istringstream children(read_proc((at->path() / "children").c_str()));
+      for (pid_t child = 0; children >> child;) family.push_back(child);
+    }
+  }
+  return false;
 }
 
 bool thread_group_gone(pid_t tgid) {

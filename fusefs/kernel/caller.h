@@ -23,6 +23,11 @@ Credentials credentials_of(std::uint32_t uid, std::uint32_t gid, pid_t tid);
 // The thread group of a task; 0 when it is gone or hidden.
 pid_t thread_group_of(pid_t tid);
 
+// Whether the process of `tid`, or one that it has started, may still have a descriptor on an inode of that number, by
+// their open descriptors as /proc shows them (proc(5), fdinfo). Also true when that cannot be found out, or there are
+// very many of them. For FLUSH: the one that is being closed is not among them any more.
+bool may_hold_another(pid_t tid, std::uint64_t ino);
+
 // True when nothing of the thread group runs any more: no such process, or a zombie. A tgid of 0 counts as gone.
 bool thread_group_gone(pid_t tgid);
 

@@ -38,6 +38,7 @@ int Writes::commit(const FilePtr& file, Handle* by, CommitWhy why) {
     fenced = file->fenced;
     deferred = file->phase == File::Phase::kDeferred;
     if (!is_open(*file, by) || file->phase == File::Phase::kGone) return 0;
+    take_truncations(*file, *by);
     if (!deferred && by->edits.empty()) return by->error;
     by->touched = false;
     by->wrote = false;
@@ -64,6 +65,19 @@ int Writes::commit(const FilePtr& file, Handle* by, CommitWhy why) {
   return finish_commit(file, by, result);
 }
 
+// An O_TRUNC without a write may be published only when its handle is released, which may be after a later save: it
+// must not undo that one. So whoever commits first takes it along, below his own edits; should its program write after
+// all, that begins anew. The file's mutex is held.
+void Writes::take_truncations(File& file, Handle& by) {
+  if (by.edits.empty()) return;
+  for (Handle* other : file.handles) {
+    if (other == &by || !other->touched || other->wrote || !other->edits.replaces_all()) continue;
+    by.edits.put_back(other->edits.take());
+    other->touched = false;
+    other->overtaken = true;
+  }
+}
+
 int Writes::commit_all(const FilePtr& file, CommitWhy why) {
   std::vector<Handle*> handles;
   {
@@ -85,7 +99,7 @@ int Writes::commit_own(const FilePtr& file, pid_t tid) {
   {
     const std::lock_guard lock(file->mutex);
     for (Handle* handle : file->handles) {
-      if (handle->wrote) written.push_back(handle);
+      if (handle->touched) written.push_back(handle);
     }
   }
   if (written.empty()) return 0;
@@ -118,6 +132,7 @@ int Writes::finish_commit(const FilePtr& file, Handle* by, const Publication& re
         const std::lock_guard guard(by->mutex);
         if (by->snapshot.data == nullptr || by->snapshot.mzxid < result.data.mzxid) by->snapshot = result.data;
       }
+      if (file->last.data == nullptr || file->last.mzxid < result.data.mzxid) file->last = result.data;
     } else if (file->phase == File::Phase::kGone || (file->unlinking && result.err == Err::kStaleNode)) {
       file->phase = File::Phase::kGone;  // removed by this host meanwhile: an unlinked file, kept for its handles
       if (open) by->edits.put_back(std::move(flight));
@@ -169,6 +184,14 @@ Writes::Publication Writes::publish(File& file, const Edits& edits, const Creden
       out.err = Err::kOperationTimeout;
       out.sent = false;
       return out;
+    }
+    {
+      const SharedLock lock(mount_.lock());
+      const CachedNode* now = mount_.cache().current(node);
+      if (now != nullptr && now->info.attributes.shape == Shape::kSymlink) {
+        out.error = ESTALE;  // a link has taken its place; what was written is no target of a link
+        return out;
+      }
     }
     wire::SetNodeDataRequest request;
     request.header.who = who;
@@ -348,6 +371,9 @@ void Writes::redirect(File& file, NodeId node) {
     if (known) mount_.cache().pin(node);
     const std::lock_guard lock(file.mutex);
     file.node = node;
+    // An ephemeral that a rename has put in place of another node has gone; that other one is not this host's to end.
+    file.session = SessionId{};
+    file.drop_at_release = file.fenced = false;
     // Who closes the last handle takes the pin back: without handles there is none to take.
     drop = known ? node : NodeId{};
     if (!file.handles.empty()) drop = std::exchange(file.pinned, drop);

@@ -138,6 +138,13 @@ void link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char* new
   writes_of(req).link(req, ino, new_parent, new_name);
 }
 
+// EINVAL, on which programs read and write instead. With ENOSYS the kernel would copy by itself, from its page cache,
+// which FOPEN_DIRECT_IO does not keep it from, and whose pages may be of several versions.
+void copy_file_range(fuse_req_t req, fuse_ino_t, off_t, fuse_file_info*, fuse_ino_t, off_t, fuse_file_info*,
+                     std::size_t, int) {
+  fuse_reply_err(req, EINVAL);
+}
+
 void getlk(fuse_req_t req, fuse_ino_t, fuse_file_info*, struct flock*) { fuse_reply_err(req, ENOLCK); }
 void setlk(fuse_req_t req, fuse_ino_t, fuse_file_info*, struct flock*, int) { fuse_reply_err(req, ENOLCK); }
 void flock_op(fuse_req_t req, fuse_ino_t, fuse_file_info*, int) { fuse_reply_err(req, ENOLCK); }
@@ -184,6 +191,7 @@ fuse_lowlevel_ops fuse_ops(bool local_locks) {
   ops.create = create;
   ops.ioctl = ioctl;
   ops.fallocate = fallocate;
+  ops.copy_file_range = copy_file_range;
   if (!local_locks) {
     ops.getlk = getlk;
     ops.setlk = setlk;

@@ -62,6 +62,7 @@ struct Handle {
   std::int64_t mtime_ns = 0;  // of the last write that is not committed, ns since 1970
   bool touched = false;  // O_TRUNC or a write since the last commit
   bool wrote = false;    // a write since the last commit
+  bool overtaken = false;  // its O_TRUNC has been published without it: what it writes replaces everything again
   int error = 0;         // a commit failed: sticky
 };
 
@@ -87,6 +88,7 @@ struct File {
   NodeId node;  // where commits go: `id`, or the node of another host that took the name first, or a rename's target
   NodeId pinned;  // NodeCache::pin of a `node` that is not `id`: its attributes are what fstat shows; 0: none
   Phase phase = Phase::kLive;
+  Snapshot last;  // what this host has published last: for who has it open when it goes
   wire::NodeInfo made;  // kDeferred, and what became kGone from it
   Credentials creator;
   std::chrono::steady_clock::time_point made_at;

@@ -49,6 +49,7 @@ int Writes::truncate_handle(Handle& handle, std::uint64_t size) {
     const std::lock_guard lock(file.mutex);
     if (file.fenced) return ESTALE;
     if (handle.error != 0) return handle.error;
+    begin_again(handle);
     if (!handle.edits.truncate(size)) return EFBIG;
     note_write(handle);
   }

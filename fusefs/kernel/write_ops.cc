@@ -172,15 +172,28 @@ void Writes::abandon(std::unique_ptr<Handle> handle) {
 // A read at offset 0 starts on the current version.
 int Writes::repin(Handle& handle, Deadline deadline) {
   NodeId node = handle.id;
+  Snapshot last;
   if (handle.file != nullptr) {
     const std::lock_guard lock(handle.file->mutex);
-    if (handle.file->phase != File::Phase::kLive) return 0;
+    if (handle.file->phase == File::Phase::kDeferred) return 0;
     node = handle.file->node;
+    last = handle.file->last;
   }
+  // What has gone is read as it was last, as far as this host knows that.
+  const auto stay = [&handle](const Snapshot& at_the_end) {
+    const std::lock_guard guard(handle.mutex);
+    if (at_the_end.data != nullptr && handle.snapshot.mzxid < at_the_end.mzxid) handle.snapshot = at_the_end;
+    return 0;
+  };
   {
     const SharedLock lock(mount_.lock());
     const CachedNode* cached = mount_.cache().find(node);
-    if (cached != nullptr && cached->gone()) return 0;  // goes on with what it has
+    if (cached != nullptr && cached->gone()) {
+      if (cached->data != nullptr && last.mzxid < cached->info.stat.mzxid) {
+        last = Snapshot{cached->data, cached->info.stat.mzxid};
+      }
+      return stay(last);
+    }
     if (cached != nullptr && cached->current()) {
       const std::lock_guard guard(handle.mutex);
       if (handle.snapshot.mzxid == cached->info.stat.mzxid) return 0;
@@ -192,7 +205,7 @@ int Writes::repin(Handle& handle, Deadline deadline) {
   }
   NodeData now;
   const Err err = mount_.coherence().fetch_data(node, handle.who, deadline, now);
-  if (err == Err::kStaleNode || err == Err::kNoNode) return 0;
+  if (err == Err::kStaleNode || err == Err::kNoNode) return stay(last);
   if (err != Err::kOk) return read_errno(err);
   const std::lock_guard guard(handle.mutex);
   // Another thread may have read a newer version through the same descriptor meanwhile: never back.
@@ -256,9 +269,16 @@ std::size_t Writes::committed_size(const File& file) {
 
 // The file's mutex is held.
 void Writes::note_write(Handle& handle) {
+  handle.overtaken = false;
   handle.touched = true;
   handle.wrote = true;
   handle.mtime_ns = now_ns();
+}
+
+// What is written to a file that was opened with O_TRUNC stands for all of it, also when somebody else's commit has
+// emptied it meanwhile. The file's mutex is held, before the handle's edits are added to.
+void Writes::begin_again(Handle& handle) {
+  if (handle.overtaken && handle.error == 0) handle.edits.replace_all();
 }
 
 // A write of this handle is refused with `error`, for a while. A save that began with O_TRUNC is then not whole: its
@@ -288,6 +308,7 @@ void Writes::write(fuse_req_t req, fuse_ino_t ino, const char* buf, std::size_t 
     first = !file.pending(handle);
     const std::size_t base = file.flight_of == &handle ? file.flight.size(file.flight_base) : committed;
     const std::string_view bytes(buf, size);
+    if (error == 0) begin_again(handle);
     if (file.fenced || handle.error != 0) {
       error = file.fenced ? ESTALE : handle.error;
       why = file.fenced ? "the session is lost" : "an earlier write or commit failed";
@@ -324,12 +345,13 @@ void Writes::fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, o
   int error = 0;
   {
     const std::lock_guard lock(file.mutex);
+    begin_again(handle);
     if (file.flight_of == &handle) size = file.flight.size(file.flight_base);
     size = handle.edits.size(size);
     if (file.fenced || handle.error != 0) {
       error = file.fenced ? ESTALE : handle.error;
     } else if (end > size) {
-      if (handle.edits.truncate(end)) {
+      if (handle.edits.extend(end)) {
         note_write(handle);
       } else {
         error = EFBIG;
@@ -355,18 +377,22 @@ void Writes::flush(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
     return;
   }
   bool wrote = false;
+  bool emptied = false;
   int error = 0;
   {
     const std::lock_guard lock(handle.file->mutex);
     wrote = handle.wrote;
+    emptied = handle.touched && !wrote && handle.file->phase == File::Phase::kLive;
     error = handle.error;
   }
-  if (error == 0 && wrote) {
+  if (error == 0 && (wrote || emptied)) {
     const pid_t tid = fuse_req_ctx(req)->pid;
     const bool by_opener =
         tid == handle.tid || (handle.thread_group != 0 && thread_group_of(tid) == handle.thread_group);
     const bool gone = !by_opener && thread_group_gone(handle.thread_group);
-    if (flush_commits(wrote, by_opener, gone)) error = commit(handle.file, &handle, CommitWhy::kFlush);
+    // `: > f`: if that was the last descriptor, what the program sees next is the empty file.
+    const bool last = emptied && by_opener && !may_hold_another(tid, handle.ino);
+    if (last || flush_commits(wrote, by_opener, gone)) error = commit(handle.file, &handle, CommitWhy::kFlush);
   }
   if (error != 0) return refuse(req, error, "close", ino, {}, "what was written is not committed");
   fuse_reply_err(req, 0);

@@ -89,7 +89,7 @@ std::optional<Pending> Writes::pending(NodeId node) const {
   if (file == nullptr) return std::nullopt;
   const std::lock_guard lock(file->mutex);
   const Handle* writer = file->latest_writer();
-  if (writer == nullptr || file->phase == File::Phase::kGone) return std::nullopt;
+  if (writer == nullptr) return std::nullopt;
   std::size_t base = 0;
   if (file->flight_of == writer) {
     base = file->flight.size(file->flight_base);

@@ -91,6 +91,7 @@ class Writes final : public WriteSide {
   int repin(Handle& handle, Deadline deadline);
   std::size_t committed_size(const File& file);
   static void note_write(Handle& handle);
+  static void begin_again(Handle& handle);
   static bool spoil_save(Handle& handle, std::size_t committed, int error);
   void end_ephemeral(NodeId node, int attempt);
 
@@ -101,6 +102,7 @@ class Writes final : public WriteSide {
   // Likewise for every handle of the inode (drain), or only for those that the program of `tid` has opened and written
   // to: what another program has not closed yet is not its to publish. The first error.
   int commit_all(const FilePtr& file, CommitWhy why);
+  static void take_truncations(File& file, Handle& by);
   int commit_own(const FilePtr& file, pid_t tid);
   // Makes a deferred file exist for all, empty; its edits stay uncommitted. 0 or an errno.
   int create_now(const FilePtr& file);

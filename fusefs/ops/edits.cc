@@ -52,6 +52,19 @@ bool Edits::truncate(std::uint64_t size) {
   return true;
 }
 
+bool Edits::extend(std::uint64_t size) {
+  if (size > size_max_) return false;
+  if (replaced_) {
+    content_.resize(std::max<std::size_t>(content_.size(), size), '\0');
+    return true;
+  }
+  if (!room(0, true)) return false;
+  Layer layer;
+  layer.at_least = size;
+  layers_.push_back(std::move(layer));
+  return true;
+}
+
 // Lays `bytes` over the extents and joins what overlaps or touches. Returns the growth in kept bytes.
 std::size_t Edits::merge_extent(Layer& layer, std::size_t offset, std::string_view bytes) {
   const std::size_t end = offset + bytes.size();
@@ -116,7 +129,7 @@ bool Edits::append(std::string_view bytes, std::size_t base_size) {
 }
 
 std::size_t Edits::size_after(const Layer& layer, std::size_t base_size) const {
-  std::size_t now = layer.has_resize ? layer.resize : base_size;
+  std::size_t now = std::max(layer.has_resize ? layer.resize : base_size, layer.at_least);
   if (!layer.extents.empty()) {
     const auto& [offset, bytes] = *layer.extents.rbegin();
     now = std::max(now, offset + bytes.size());
@@ -132,6 +145,7 @@ std::size_t Edits::size(std::size_t base_size) const {
 
 void Edits::apply_to(const Layer& layer, std::string& data) const {
   if (layer.has_resize) data.resize(layer.resize, '\0');
+  if (data.size() < layer.at_least) data.resize(layer.at_least, '\0');
   for (const auto& [offset, bytes] : layer.extents) put(data, offset, bytes);
   data.append(layer.appended);
 }

@@ -40,6 +40,9 @@ class Edits {
   // ftruncate: cuts, or extends with zero bytes.
   [[nodiscard]] bool truncate(std::uint64_t size);
 
+  // fallocate: at least so long, with zero bytes at the end; longer data stays as it is.
+  [[nodiscard]] bool extend(std::uint64_t size);
+
   // pwrite: a gap behind the end is filled with zero bytes. Writing nothing changes nothing, as in POSIX.
   [[nodiscard]] bool write(std::uint64_t offset, std::string_view bytes);
 
@@ -71,10 +74,11 @@ class Edits {
   std::size_t size_max() const { return size_max_; }
 
  private:
-  // One layer is applied as: cut or extend to `resize`, then the extents, then the append.
+  // One layer is applied as: cut or extend to `resize`, extend to `at_least`, then the extents, then the append.
   struct Layer {
     bool has_resize = false;
     std::size_t resize = 0;
+    std::size_t at_least = 0;
     std::map<std::size_t, std::string> extents;  // by offset; neither overlap nor touch; never empty strings
     std::string appended;
   };

@@ -275,7 +275,7 @@ void NodeCache::mark_gone(NodeId id, CachedNode& node, const ByKernel& by_kernel
   node.state = CachedNode::State::kGone;
   node.held = false;  // the replica holds nodes that exist
   incomplete(id, node);
-  set_data(node, nullptr);
+  if (node.pins.load(std::memory_order_relaxed) == 0) set_data(node, nullptr);  // else somebody may read it to its end
   drop_if_unused(id);
 }
 

@@ -74,7 +74,7 @@ using Step = std::function<void(std::string&)>;
 Step random_step(std::mt19937& random, Edits& e, std::size_t base_size) {
   const std::string bytes(1 + random() % 6, static_cast<char>('a' + random() % 26));
   const std::size_t at = random() % 24;
-  switch (random() % 8) {
+  switch (random() % 9) {
     case 0:
       EXPECT_TRUE(e.truncate(at));
       return [at](std::string& s) { s.resize(at, '\0'); };
@@ -86,6 +86,9 @@ Step random_step(std::mt19937& random, Edits& e, std::size_t base_size) {
     case 3:
       EXPECT_TRUE(e.append(bytes, base_size));
       return [bytes](std::string& s) { s += bytes; };
+    case 4:
+      EXPECT_TRUE(e.extend(at));
+      return [at](std::string& s) { s.resize(std::max(s.size(), at), '\0'); };
     default:
       EXPECT_TRUE(e.write(at, bytes));
       return [at, bytes](std::string& s) {

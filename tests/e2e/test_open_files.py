@@ -1,0 +1,165 @@
+"""What programs do with files that they hold open: truncate, rename, unlink, preallocate, copy.
+
+Each of these lost data, or showed old data, once."""
+
+import errno
+import os
+import subprocess
+
+from lib import bash, check, equal, raises_errno, read, run, save, shows, until
+
+DEADLINE_ALL = 150
+
+
+def shared(t):
+    class World:
+        pass
+    w = World()
+    w.replica = t.replica()
+    w.mount = t.mount(w.replica)
+    w.kazoo = t.kazoo(w.replica)
+    return w
+
+
+def place(t, name="f"):
+    w = t.shared
+    directory = "t%s" % os.path.basename(t.directory)
+    w.kazoo.create("/" + directory, None)
+    until(lambda: os.path.isdir(w.mount.p(directory)), 3, "the directory is in the mount")
+    return w.mount.p(directory, name), "/%s/%s" % (directory, name), w.kazoo
+
+
+def test_an_ephemeral_renamed_onto_a_file_takes_nothing_with_it(t):
+    path, node, kazoo = place(t)
+    save(path, b"precious")
+    held = os.open(path + "-e@ephemeral", os.O_RDWR | os.O_CREAT)
+    os.write(held, b"new")
+    os.fsync(held)
+    os.rename(path + "-e", path)
+    equal(kazoo.get(node)[0], b"new")
+    equal(kazoo.exists(node).ephemeralOwner, 0)
+    os.close(held)
+    marker = os.open(path + "-m@ephemeral", os.O_RDWR | os.O_CREAT)  # one that does end, so the other would have
+    os.close(marker)
+    until(lambda: kazoo.exists(node + "-m") is None, 5, "an ephemeral ends with its descriptor")
+    equal(kazoo.get(node)[0], b"new", "the file stays")
+
+
+def test_an_empty_save_is_there_when_close_returns(t):
+    path, node, kazoo = place(t)
+    for n in range(300):
+        save(path, b"old")
+        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+        equal(kazoo.get(node)[0], b"", "round %d: for others" % n)
+        equal(read(path), b"", "for this host")
+
+
+def test_an_empty_save_does_not_undo_a_later_one(t):
+    path, node, kazoo = place(t)
+    for n in range(300):
+        save(path, b"old")
+        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+        save(path, b"new", os.O_WRONLY | os.O_APPEND)
+        equal(kazoo.get(node)[0], b"new", "round %d" % n)
+    version = kazoo.get(node)[1].version
+    bash(": > $1; echo one > $1; echo two >> $1", path)
+    equal(kazoo.get(node)[0], b"one\ntwo\n")
+    equal(kazoo.get(node)[1].version, version + 3, "one transaction for each")
+
+
+def test_a_truncated_file_that_a_child_writes_is_one_save(t):
+    path, node, kazoo = place(t)
+    save(path, b"old")
+    version = kazoo.get(node)[1].version
+    with open(path, "wb") as file:
+        child = subprocess.Popen(["sh", "-c", "read go; echo by the child"], stdin=subprocess.PIPE, stdout=file)
+    equal(kazoo.get(node)[0], b"old", "the child has not written yet")
+    child.communicate(b"go\n")
+    until(lambda: kazoo.get(node)[0] == b"by the child\n", 5, "what the child wrote is there")
+    equal(kazoo.get(node)[1].version, version + 1)
+    bash("exec 3> $1; exec 4>&3; exec 3>&-; echo still >&4; exec 4>&-", path)
+    equal(kazoo.get(node)[0], b"still\n")
+    equal(kazoo.get(node)[1].version, version + 2, "another descriptor of the same program")
+
+
+def test_a_save_that_was_overtaken_replaces_everything_all_the_same(t):
+    path, node, kazoo = place(t)
+    save(path, b"old old old")
+    held = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    save(path, b"longer than what comes", os.O_WRONLY | os.O_APPEND)
+    equal(kazoo.get(node)[0], b"longer than what comes", "the truncation was before it")
+    os.write(held, b"short")
+    os.close(held)
+    equal(kazoo.get(node)[0], b"short", "no mixture")
+
+
+def test_an_unlinked_file_is_read_to_its_last_version(t):
+    path, _, _ = place(t)
+    save(path, b"one")
+    reader = os.open(path, os.O_RDONLY)
+    save(path, b"two")
+    os.unlink(path)
+    equal(os.pread(reader, 9, 0), b"two")
+    os.close(reader)
+    # bash keeps a here-document of more than a pipe holds in a file that it unlinks before it reads it.
+    text = b"x" * 299_999 + b"\n"
+    script = t.write("here.sh", b"cat <<EOF | wc -c\n" + text + b"EOF\n")
+    done = run("env", "TMPDIR=" + os.path.dirname(path), "bash", script)
+    equal(int(done.stdout), 300_000)
+
+
+def test_an_unlinked_file_has_its_size(t):
+    path, _, _ = place(t)
+    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    os.unlink(path)
+    os.write(held, b"x" * 1000)
+    equal(os.fstat(held).st_size, 1000)
+    equal(os.lseek(held, 0, os.SEEK_END), 1000)
+    os.close(held)
+
+
+def test_fallocate_never_shortens(t):
+    path, node, kazoo = place(t)
+    kazoo.create(node, b"0123456789")
+    shows(path, b"0123456789")
+    held = os.open(path, os.O_RDWR)
+    os.posix_fallocate(held, 0, 100)
+    kazoo.set(node, b"X" * 1000)
+    shows(path, b"X" * 1000)
+    os.close(held)
+    equal(kazoo.get(node)[0], b"X" * 1000)
+    held = os.open(path, os.O_RDWR)
+    os.posix_fallocate(held, 0, 2000)
+    os.close(held)
+    equal(kazoo.get(node)[0], b"X" * 1000 + b"\0" * 1000)
+
+
+def test_the_kernel_does_not_copy_by_itself(t):
+    path, _, _ = place(t)
+    save(path, b"data")
+    source, target = os.open(path, os.O_RDONLY), os.open(path + "2", os.O_WRONLY | os.O_CREAT)
+    raises_errno(errno.EINVAL, lambda: os.copy_file_range(source, target, 4), "from the page cache")
+    os.close(source)
+    os.close(target)
+    run("cp", path, path + "3")
+    equal(read(path + "3"), b"data", "cp copies by read and write")
+
+
+def test_data_does_not_become_the_target_of_a_link(t):
+    path, node, kazoo = place(t)
+    save(path, b"v1")
+    held = os.open(path, os.O_WRONLY)
+    os.write(held, b"/etc/passwd")
+    run("ln", "-sfn", "elsewhere", path)
+    raises_errno((errno.ESTALE, errno.EIO), lambda: os.close(held), "the save")
+    equal(os.readlink(path), "elsewhere")
+    check(kazoo.exists(node), "the link is there")
+
+
+def test_the_time_of_an_empty_copy_is_kept(t):
+    path, _, _ = place(t)
+    save(path, b"old")
+    held = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    os.utime(held, ns=(1_000_000_000, 1_000_000_000))
+    os.close(held)
+    equal(os.stat(path).st_mtime_ns, 1_000_000_000)
