@@ -74,8 +74,10 @@ Err Step::rename_onto_file(const Overlay::View& source, const Overlay::View& tar
   if (is_hidden_file(source)) return Err::kNoNode;
   if (source.num_children() != 0) return Err::kNotEmpty;
   // The data comes under the target's ACL. Who may not read it must not get it that way, and still may rename it as
-  // POSIX has it: then the source's ACL comes along.
-  const bool keeps_acl = is_owner(source) || unix_may(source, perm::kRead);
+  // POSIX has it: then the source's ACL comes along. So it does when one of them is a symlink, whose ACL is open to
+  // all: the permissions of one kind mean nothing for the other.
+  const bool reshape = target.attributes().shape != source.attributes().shape;
+  const bool keeps_acl = !reshape && (is_owner(source) || unix_may(source, perm::kRead));
   const bool same_quota = tree_.quotas().empty() || tree_.quota_for(overlay_.path_of(source.id())) ==
                                                         tree_.quota_for(overlay_.path_of(target.id()));
   if (writes_refused_ || !same_quota) {
@@ -84,7 +86,6 @@ Err Step::rename_onto_file(const Overlay::View& source, const Overlay::View& tar
   SetDataTxn data{target.id(), source.null_data(), std::string(source.data()), next_version(target.version())};
   Attributes attributes = target.attributes();
   attributes.mtime_ns = source.attributes().mtime_ns;
-  const bool reshape = attributes.shape != source.attributes().shape;  // a file and a symlink
   attributes.shape = source.attributes().shape;
   if (!keeps_acl) attributes.exec = source.attributes().exec;
   const bool other_attributes = reshape || attributes.mtime_ns != 0 || attributes.exec != target.attributes().exec;

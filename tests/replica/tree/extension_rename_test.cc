@@ -108,6 +108,18 @@ TEST_F(Extension, RenameOntoASymlinkReplacesIt) {
   EXPECT_EQ(now.attributes.shape, Shape::kFile);
 }
 
+// The link's own permissions are open to all, and mean nothing for a file; the link may be another user's.
+TEST_F(Extension, RenameOntoASymlinkBringsItsPermissions) {
+  const Acl secret = info(make(top, "secret", kAlice, "s3cret", 0600)).acl;
+  make(top, "link", kBob, "target", 0777, Shape::kSymlink);
+  const wire::NodeInfo now = info(rename(at(top, "secret")->id, top, "link"));
+  EXPECT_EQ(now.attributes.shape, Shape::kFile);
+  EXPECT_EQ(now.acl, secret);
+  EXPECT_EQ(now.attributes.exec, 0);
+  const Acl open = info(make(top, "link2", kBob, "target", 0777, Shape::kSymlink)).acl;
+  EXPECT_EQ(info(rename(at(top, "link2")->id, top, "link")).acl, open);
+}
+
 TEST_F(Extension, RenameOntoADirectory) {
   const NodeId a = dir(top, "a");
   file(a, "f");
