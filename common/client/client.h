@@ -79,7 +79,7 @@ using Completion = std::function<void(const Reply&)>;
 
 struct Submit {
   std::chrono::milliseconds deadline{5000};
-  bool resend = false;  // exactly once over reconnects (extension mutations only)
+  bool resend = false;  // sent again over reconnects: extension mutations, exactly once; what changes nothing
   bool first = false;   // passes hold_after_connect
   // Remember this as a watch to re-arm: set by the typed calls below.
   enum class Watch : std::uint8_t { kNone, kData, kExist, kChild } watch = Watch::kNone;

@@ -59,6 +59,13 @@ client::Submit plain(Millis deadline) {
   return how;
 }
 
+// Reads change nothing: what a broken connection has cut off is asked again at the next one, within the deadline.
+client::Submit again(Millis deadline) {
+  client::Submit how = plain(deadline);
+  how.resend = true;
+  return how;
+}
+
 }  // namespace
 
 template <class Request, class T>
@@ -240,7 +247,7 @@ Answer<wire::NodeInfo> ReplicaLink::lookup(wire::LookupRequest request, Millis d
 Answer<wire::ReadDirReply> ReplicaLink::read_dir(wire::ReadDirRequest request, Millis deadline,
                                                  Hooks<wire::ReadDirReply> hooks) {
   auto [waiting, done] = waiter<wire::ReadDirReply>(std::move(hooks));
-  start<wire::ReadDirRequest, wire::ReadDirReply>(wire::Op::kReadDir, std::move(request), plain(deadline),
+  start<wire::ReadDirRequest, wire::ReadDirReply>(wire::Op::kReadDir, std::move(request), again(deadline),
                                                   decode_record<wire::ReadDirReply>, std::move(done));
   return waiting->wait();
 }
@@ -252,12 +259,12 @@ Answer<wire::NodeInfo> ReplicaLink::read_node(wire::ReadNodeRequest request, Mil
 }
 
 void ReplicaLink::lookup_async(wire::LookupRequest request, Millis deadline, Done<wire::NodeInfo> done) {
-  start<wire::LookupRequest, wire::NodeInfo>(wire::Op::kLookup, std::move(request), plain(deadline),
+  start<wire::LookupRequest, wire::NodeInfo>(wire::Op::kLookup, std::move(request), again(deadline),
                                              decode_record<wire::NodeInfo>, std::move(done));
 }
 
 void ReplicaLink::read_node_async(wire::ReadNodeRequest request, Millis deadline, Done<wire::NodeInfo> done) {
-  start<wire::ReadNodeRequest, wire::NodeInfo>(wire::Op::kReadNode, std::move(request), plain(deadline),
+  start<wire::ReadNodeRequest, wire::NodeInfo>(wire::Op::kReadNode, std::move(request), again(deadline),
                                                decode_record<wire::NodeInfo>, std::move(done));
 }
 

@@ -6,12 +6,13 @@ Gate: 15 kills; soak: 200.
 import errno
 import os
 import random
+import signal
 import threading
 import time
 
 import history
 import zk
-from lib import check, count, read, run, save, until, shows
+from lib import check, count, equal, read, run, save, until, shows
 
 KILLS = count(15, 200)
 DEADLINE_ALL = 240
@@ -45,6 +46,34 @@ def test_kill_under_load_from_eight_clients(t):
     history.judge(r, writers, settled=True)
     run_log = r.log_text()
     check("checksum" not in run_log.lower() and "corrupt" not in run_log.lower(), "the log speaks of damage")
+
+
+def test_what_a_broken_connection_cut_off_is_asked_again(t):
+    """A read, and the one below an append, in flight when the replica is killed: they succeed when it is back."""
+    r = t.replica()
+    m = t.mount(r)
+    client = t.kazoo(r)
+    data = os.urandom(200_000)  # too long to be kept by the mount
+    client.create("/f", data)
+    until(lambda: os.path.exists(m.p("f")) and read(m.p("f")) == data, 5, "the file is in the mount")
+    for what in ("read", "append"):
+        os.kill(r.pid, signal.SIGSTOP)
+        argv = ["cmp", m.p("f"), t.write("want", data)] if what == "read" else \
+            ["python3", "-c", "import os,sys; f=os.open(sys.argv[1],1025); os.write(f,b'more'); os.close(f)", m.p("f")]
+        process = t.background(*argv)
+        seen = []
+        until(lambda p=process, seen=seen: stands(p, seen), 5, "it waits for the mount")
+        r.kill9()
+        r.restart()
+        equal(process.wait(10), 0, what)
+    equal(client.get("/f")[0], data + b"more")
+
+
+def stands(process, seen):
+    """True when the process has been in the same system call, about a file in the mount, ten times in a row."""
+    with open("/proc/%d/syscall" % process.pid) as f:
+        seen.append(f.read())
+    return len(seen) > 10 and len(set(seen[-10:])) == 1 and seen[-1].split()[0] in ("257", "0", "3")
 
 
 def test_sigterm_under_load_loses_nothing(t):
