@@ -47,7 +47,10 @@ int Writes::commit(const FilePtr& file, Handle* by, CommitWhy why) {
     file->flight = by->edits.take();
     file->flight_of = by;
     file->flight_base = deferred ? 0 : committed;
-    expect = std::exchange(file->expect, std::nullopt);
+    expect = std::exchange(by->expect, std::nullopt);
+    for (Handle* other : file->handles) {
+      if (other->thread_group == by->thread_group) other->expect.reset();  // said once, for the next commit
+    }
     // At RELEASE the kernel's CLOSE_WRITE is already out, and whoever read the file because of it has read the old
     // data: let them know again.
     announce = !file->other_name && why != CommitWhy::kRelease;

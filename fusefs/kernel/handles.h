@@ -63,6 +63,7 @@ struct Handle {
   bool touched = false;  // O_TRUNC or a write since the last commit
   bool wrote = false;    // a write since the last commit
   bool overtaken = false;  // its O_TRUNC has been published without it: what it writes replaces everything again
+  std::optional<std::int32_t> expect;  // user.coord.expect, for the next commit of its program
   int error = 0;         // a commit failed: sticky
 };
 
@@ -92,7 +93,6 @@ struct File {
   wire::NodeInfo made;  // kDeferred, and what became kGone from it
   Credentials creator;
   std::chrono::steady_clock::time_point made_at;
-  std::optional<std::int32_t> expect;  // user.coord.expect for the next commit
   bool other_name = false;  // opened by a create suffix: the kernel's events do not bear the true name
   bool unlinking = false;   // an unlink of this host is on its way
   SessionId session;        // of an ephemeral of this mount; 0 for others

@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/number.h"
 #include "common/model/posix.h"
+#include "fusefs/kernel/caller.h"
 #include "fusefs/kernel/write_side.h"
 #include "fusefs/ops/errno_map.h"
 
@@ -17,6 +18,7 @@ namespace {
 constexpr std::string_view kExpect = "user.coord.expect";
 constexpr std::string_view kCas = "user.coord.cas";
 constexpr int kOwnerOrMode = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
+constexpr int kGenerationsMax = 16;
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 
 std::optional<std::int32_t> parse_version(std::string_view text) {
@@ -190,6 +192,26 @@ int Writes::compare_and_set(Ino ino, std::string_view value, const Credentials& 
   return result.err == Err::kBadVersion && result.error == 0 ? ECANCELED : result.result();
 }
 
+// For the handles of the program that asks, or of the nearest that has started it and has some: a shell has the file
+// open and calls setfattr. Other programs' commits are not concerned. False: there are none; or none to take back.
+bool Writes::set_expectation(File& file, pid_t tid, std::optional<std::int32_t> version) {
+  TaskStatus task = read_task_status(tid);
+  for (int generation = 0; task.valid && generation < kGenerationsMax; ++generation) {
+    bool any = false;
+    {
+      const std::lock_guard lock(file.mutex);
+      for (Handle* handle : file.handles) {
+        if (!handle->intent.write || handle->thread_group != task.tgid) continue;
+        any = any || version || handle->expect;
+        handle->expect = version;
+      }
+    }
+    if (any) return true;
+    task = read_task_status(task.parent);
+  }
+  return false;
+}
+
 void Writes::setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, std::size_t size, int) {
   if (answer_replay(req, replay_of(req, replay::FsCall::kOtherChange, ino))) return;
   const std::string_view key(name);
@@ -214,8 +236,7 @@ void Writes::setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const ch
     } else if (file == nullptr) {
       error = EBADF;  // means something to a file that is open for writing only
     } else {
-      const std::lock_guard lock(file->mutex);
-      file->expect = version;
+      error = set_expectation(*file, fuse_req_ctx(req)->pid, version) ? 0 : EBADF;
     }
   }
   if (error != 0) return refuse(req, error, "setxattr", ino, key, "not a version, not that version, or not open");
@@ -227,8 +248,7 @@ void Writes::removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   const std::string_view key(name);
   if (key == kExpect) {
     if (const FilePtr file = files_.find(node_of(ino))) {
-      const std::lock_guard lock(file->mutex);
-      if (std::exchange(file->expect, std::nullopt)) {
+      if (set_expectation(*file, fuse_req_ctx(req)->pid, std::nullopt)) {
         fuse_reply_err(req, 0);
         return;
       }

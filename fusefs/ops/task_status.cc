@@ -48,6 +48,8 @@ TaskStatus parse_task_status(std::string_view text) {
     } else if (key == "Tgid" && next_number(value, number)) {
       out.tgid = static_cast<pid_t>(number);
       found |= 2U;
+    } else if (key == "PPid" && next_number(value, number)) {
+      out.parent = static_cast<pid_t>(number);
     } else if (key == "Uid" && fs_id(value, out.fsuid)) {
       found |= 4U;
     } else if (key == "Gid" && fs_id(value, out.fsgid)) {

@@ -13,6 +13,7 @@ struct TaskStatus {
   bool valid = false;  // every field was there; else there are no groups
   char state = '?';
   pid_t tgid = 0;
+  pid_t parent = 0;  // thread group; 0: none
   int threads = 0;
   std::uint32_t fsuid = 0;
   std::uint32_t fsgid = 0;

@@ -156,6 +156,34 @@ def test_data_does_not_become_the_target_of_a_link(t):
     check(kazoo.exists(node), "the link is there")
 
 
+def test_an_expectation_is_of_the_program_that_says_it(t):
+    path, node, kazoo = place(t)
+    save(path, b"v0")
+    version = kazoo.get(node)[1].version
+    held = os.open(path, os.O_RDWR)
+    os.setxattr(held, "user.coord.expect", str(version).encode())
+    run("python3", "-c", "import sys; open(sys.argv[1], 'w').write('of another program')", path)
+    os.pwrite(held, b"mine", 0)
+    raises_errno(errno.ESTALE, lambda: os.fsync(held), "it has changed since")
+    raises_errno(errno.ESTALE, lambda: os.close(held), "and close says so again")
+    equal(kazoo.get(node)[0], b"of another program")
+    held = os.open(path, os.O_RDWR)
+    os.setxattr(held, "user.coord.expect", b"77")
+    run("python3", "-c", "import sys; open(sys.argv[1], 'w').write('again')", path)
+    equal(kazoo.get(node)[0], b"again", "nobody else's save fails by it")
+    os.close(held)
+    # A shell that has the file open calls setfattr.
+    version = kazoo.get(node)[1].version
+    script = "exec 9>>$1; setfattr -n user.coord.expect -v $2 $1 || exit 7; echo more >&9; sync $1 || exit 8; exec 9>&-"
+    run("bash", "-c", script, "bash", path, str(version))
+    equal(kazoo.get(node)[0], b"againmore\n")
+    done = run("bash", "-c", script, "bash", path, str(version), ok=False)
+    equal(kazoo.get(node)[0], b"againmore\n", "an old version")
+    check(done.returncode != 7, "the expectation is taken", done)
+    done = run("setfattr", "-n", "user.coord.expect", "-v", "1", path, ok=False)
+    check(done.returncode != 0, "nobody has it open for writing")
+
+
 def test_the_time_of_an_empty_copy_is_kept(t):
     path, _, _ = place(t)
     save(path, b"old")
