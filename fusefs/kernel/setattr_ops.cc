@@ -1,5 +1,6 @@
 // Attributes and extended attributes: chmod, chown, truncate, utimensat, setxattr, removexattr (filesystem.md section
 // 4).
+#include <algorithm>
 #include <cerrno>
 #include <limits>
 #include <optional>
@@ -23,6 +24,14 @@ constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 
 std::optional<std::int32_t> parse_version(std::string_view text) {
   return parse_number<std::int32_t>(text, 0, std::numeric_limits<std::int32_t>::max());
+}
+
+// As near as 64 bits can hold it (1677 to 2262). -1 would be "now" to the replica: the nearest that is not.
+std::int64_t nanoseconds(const timespec& time) {
+  constexpr std::int64_t kSecondsMax = std::numeric_limits<std::int64_t>::max() / kNsPerSecond - 1;
+  const std::int64_t seconds = std::clamp<std::int64_t>(time.tv_sec, -kSecondsMax, kSecondsMax);
+  const std::int64_t ns = seconds * kNsPerSecond + time.tv_nsec;
+  return ns == -1 ? 0 : ns;
 }
 
 }  // namespace
@@ -102,7 +111,7 @@ int Writes::change_attributes(Ino ino, const struct stat& attr, int to_set, cons
         if ((to_set & FUSE_SET_ATTR_MODE) != 0 && mode != now.mode) request.mode = mode;
         if ((to_set & FUSE_SET_ATTR_UID) != 0 && attr.st_uid != now.uid) request.uid = attr.st_uid;
         if ((to_set & FUSE_SET_ATTR_GID) != 0 && attr.st_gid != now.gid) request.gid = attr.st_gid;
-        const std::int64_t mtime = attr.st_mtim.tv_sec * kNsPerSecond + attr.st_mtim.tv_nsec;
+        const std::int64_t mtime = nanoseconds(attr.st_mtim);
         const std::int64_t mtime_shown =
             info.attributes.mtime_ns != 0 ? info.attributes.mtime_ns : info.stat.mtime * 1'000'000;
         if (mtime_now) {

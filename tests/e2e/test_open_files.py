@@ -184,6 +184,16 @@ def test_an_expectation_is_of_the_program_that_says_it(t):
     check(done.returncode != 0, "nobody has it open for writing")
 
 
+def test_times_that_do_not_fit_are_as_near_as_can_be(t):
+    path, _, _ = place(t)
+    save(path, b"data")
+    for seconds, near in ((10_413_792_000, 9_223_372_035), (-11_676_096_000, -9_223_372_035)):
+        os.utime(path, (seconds, seconds))
+        equal(int(os.stat(path).st_mtime), near)
+    os.utime(path, ns=(-1, -1))
+    check(abs(os.stat(path).st_mtime_ns) <= 1, "not the time of now", os.stat(path).st_mtime_ns)
+
+
 def test_the_time_of_an_empty_copy_is_kept(t):
     path, _, _ = place(t)
     save(path, b"old")
