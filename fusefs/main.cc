@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/base/log.h"
+#include "common/base/standard_fds.h"
 #include "common/base/version.h"
 #include "common/client/client.h"
 #include "fusefs/kernel/guardian.h"
@@ -125,6 +126,7 @@ int run_daemon(const MountOptions& options, const std::string& mountpoint, Heart
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (!occupy_standard_fds()) return kExitFailed;
   int helper_status = 0;
   if (replay::replay_helper_main(argc, argv, helper_status)) return helper_status;
   const bool is_daemon = argc > 1 && std::strcmp(argv[1], kDaemonFlag) == 0;

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "common/base/log.h"
+#include "common/base/standard_fds.h"
 #include "common/base/version.h"
 #include "replica/runtime/replica.h"
 
@@ -91,6 +92,7 @@ static void raise_file_limit() {
 }
 
 int main(int argc, char** argv) {
+  if (!coord::occupy_standard_fds()) return kExitFailure;
   std::signal(SIGHUP, SIG_IGN);  // until the log can be reopened
   Arguments arguments;
   CLI::App app(kDescription, "coordd");

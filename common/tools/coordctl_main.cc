@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 
+#include "common/base/standard_fds.h"
 #include "common/base/version.h"
 #include "common/tools/commands.h"
 
@@ -175,6 +176,7 @@ void add_ensemble_commands(CLI::App& app, Arguments& a, Context& context, int& c
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (!coord::occupy_standard_fds()) return coord::tools::kUsage;
   Context context;
   Arguments arguments;
   int code = 0;
