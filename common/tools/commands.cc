@@ -38,7 +38,7 @@ int create_parents(client::Blocking& tree, const std::string& path) {
 
 // The ephemeral node lives until we are told to end, or its session expires.
 int keep_until_interrupted(const std::string& path, const std::atomic<bool>& expired) {
-  std::fflush(stdout);
+  if (std::fflush(stdout) != 0) return kDone;  // nobody knows the name; finish_output() says so
   wait_for_signal([&] { return expired.load(); });
   if (expired) return complain(kRefused, path + ": the session has expired, and the node with it");
   return kDone;
@@ -50,8 +50,12 @@ int create(Context& context, const CreateArguments& arguments) {
   // A sequential name may be empty before its digits.
   const std::string& path = arguments.path;
   if (!check_path(arguments.sequential ? path + "0" : path)) return kRefused;
-  std::optional<std::string> data = arguments.data;
-  if (data) data = data_argument(*data);
+  std::optional<std::string> data;
+  if (arguments.data) {
+    auto read = data_argument(*arguments.data);
+    if (!read) return complain(kUsage, read.error().message);
+    data = std::move(*read);
+  }
   if (!check_size(path, data ? data->size() : 0)) return kRefused;
   Acl acl = open_acl();
   if (!arguments.acl.empty()) {
@@ -102,8 +106,12 @@ int get(Context& context, const std::string& path, bool with_stat) {
 
 int set(Context& context, const std::string& path, const std::optional<std::string>& data, std::int32_t version) {
   if (!check_path(path)) return kRefused;
-  std::optional<std::string> text = data;
-  if (text) text = data_argument(*text);
+  std::optional<std::string> text;
+  if (data) {
+    auto read = data_argument(*data);
+    if (!read) return complain(kUsage, read.error().message);
+    text = std::move(*read);
+  }
   if (!check_size(path, text ? text->size() : 0)) return kRefused;
   if (const int failed = context.connect(); failed != kDone) return failed;
   const auto view = text ? std::optional<std::string_view>(*text) : std::nullopt;

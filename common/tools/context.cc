@@ -4,7 +4,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <iterator>
 
 #include "common/base/log.h"
@@ -40,6 +42,15 @@ int complain(int code, std::string_view message) {
   return code;
 }
 
+int finish_output(int code) {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  // An error that was met earlier has left its mark in the stream only.
+  const std::string why = errno != 0 ? std::strerror(errno) : "write error";
+  complain(kUsage, "standard output: " + why);
+  return code == kDone ? static_cast<int>(kUsage) : code;
+}
+
 int complain(std::string_view path, Err err) {
   const bool nobody = err == Err::kConnectionLoss || err == Err::kOperationTimeout || err == Err::kSessionExpired;
   return complain(nobody ? kNoServer : kRefused, fmt::format("{}: {} ({})", path, error_text(err), error_name(err)));
@@ -69,15 +80,19 @@ void Context::close() {
   if (client) client->close(std::min(kCloseLimit, timeout()));
 }
 
-std::string data_argument(const std::string& text) {
+Result<std::string, Fault> data_argument(const std::string& text) {
   if (text != "-") return text;
   std::string data;
   char buffer[64 * 1024];
+  errno = 0;
   // A little more than can be sent is enough to see that it is too much.
   while (data.size() <= static_cast<std::size_t>(wire::kFrameSizeMax)) {
     const std::size_t n = std::fread(buffer, 1, sizeof buffer, stdin);
     if (n == 0) break;
     data.append(buffer, n);
+  }
+  if (std::ferror(stdin) != 0) {
+    return fail(Fault{std::string("standard input: ") + std::strerror(errno != 0 ? errno : EIO)});
   }
   return data;
 }

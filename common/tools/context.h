@@ -16,7 +16,7 @@ namespace coord::tools {
 enum Exit : int {
   kDone = 0,
   kRefused = 1,  // the operation was refused; the message names path and reason
-  kUsage = 2,
+  kUsage = 2,    // or input that cannot be read, output that cannot be written
   kNoServer = 3,  // nobody answered; the message says what was tried
 };
 
@@ -38,11 +38,13 @@ struct Context {
 
 // "coordctl: MESSAGE" on stderr; gives `code` back.
 int complain(int code, std::string_view message);
+// Writes what stands in the buffer of stdout; `code`, or if that is kDone and output is lost, kUsage after a message.
+int finish_output(int code);
 // For the answer to an operation on `path`.
 int complain(std::string_view path, Err err);
 
-// All of `text`, or of standard input for "-".
-std::string data_argument(const std::string& text);
+// All of `text`, or of standard input for "-"; what cannot be read is not an empty text.
+Result<std::string, Fault> data_argument(const std::string& text);
 // False, after a message, for a path that no server would take.
 bool check_path(std::string_view path);
 // False, after a message, for data that does not fit into a request.

@@ -24,7 +24,8 @@ constexpr const char* kFooter =
     "EXIT STATUS\n"
     "  0  done\n"
     "  1  the operation was refused; the message names the path and the reason\n"
-    "  2  wrong usage, or an input file with an error (named with its line)\n"
+    "  2  wrong usage, an input file with an error (named with its line), input that cannot be\n"
+    "     read or output that cannot be written\n"
     "  3  no server answered; the message says what was tried\n\n"
     "EXAMPLES\n"
     "  coordctl create /app1 && coordctl create /app1/config 'port=80'\n"
@@ -207,7 +208,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {
-    return app.exit(e);
+    return coord::tools::finish_output(app.exit(e));
   } catch (const CLI::Error& e) {
     const std::vector<std::string> unknown = app.remaining();
     if (app.get_subcommands().empty() && !unknown.empty()) {
@@ -218,5 +219,5 @@ int main(int argc, char** argv) {
     return coord::tools::kUsage;
   }
   context.close();
-  return code;
+  return coord::tools::finish_output(code);
 }

@@ -26,7 +26,9 @@ const char* word(WatchType type) {
 }
 
 // In the thread of the client: stdout is line-buffered, so that a reader at the other end of a pipe sees each event.
-void print_event(const wire::WatcherEvent& event) { std::printf("%s %s\n", word(event.type), event.path.c_str()); }
+bool print_event(const wire::WatcherEvent& event) {
+  return std::printf("%s %s\n", word(event.type), event.path.c_str()) >= 0 && std::ferror(stdout) == 0;
+}
 
 }  // namespace
 
@@ -36,6 +38,7 @@ int watch(Context& context, const std::string& path, bool recursive) {
   hold_signals();
   std::atomic<bool> watching{false};
   std::atomic<int> refusal{0};
+  std::atomic<bool> unheard{false};  // that thread gets no SIGPIPE: all signals are blocked in it
   const auto arm = [&] {
     const std::string chroot = context.client->chroot();
     std::string body;
@@ -46,7 +49,9 @@ int watch(Context& context, const std::string& path, bool recursive) {
       if (reply.err != Err::kOk && reply.err != Err::kConnectionLoss) refusal = static_cast<int>(reply.err);
     });
   };
-  context.options.on_watch = [](const wire::WatcherEvent& event, std::int64_t) { print_event(event); };
+  context.options.on_watch = [&](const wire::WatcherEvent& event, std::int64_t) {
+    if (!print_event(event)) unheard = true;
+  };
   context.options.on_session = [&](client::SessionEvent event) {
     if (!watching) return;
     switch (event) {
@@ -73,7 +78,7 @@ int watch(Context& context, const std::string& path, bool recursive) {
   if (code == kDone) {
     watching = true;
     complain(0, "watching " + path + (recursive ? " and everything below" : ""));
-    wait_for_signal([&] { return refusal != 0; });
+    wait_for_signal([&] { return refusal != 0 || unheard; });
     if (refusal != 0) code = complain(path, static_cast<Err>(refusal.load()));
     context.close();
   }

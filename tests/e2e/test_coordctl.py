@@ -3,7 +3,7 @@
 import subprocess
 
 import zk
-from lib import check, equal, program, run, until
+from lib import bash, check, equal, program, run, until
 
 
 def shared(t):
@@ -127,3 +127,39 @@ def test_status(t):
 def test_parents(t):
     ctl(t, "create", "-p", "/p/a/b/c", "x")
     equal(ctl(t, "ls", "-R", "/p").out.split(), ["/p/a", "/p/a/b", "/p/a/b/c"], "parents were made")
+
+
+def test_input_that_cannot_be_read_is_not_empty_data(t):
+    ctl(t, "create", "/cfg", "precious")
+    for how, argv in (("< /tmp", ["set", "/cfg", "-"]), ("<&-", ["set", "/cfg", "-"]),
+                      ("< /tmp", ["create", "/cfg/n", "-"]), ("<&-", ["create", "/cfg/n", "-"])):
+        done = bash('exec "$@" ' + how, program("coordctl"), "--server", t.shared.source, *argv, ok=False)
+        check(done.returncode == 2 and "standard input" in done.err, "%s %s" % (argv, how), done)
+    equal((ctl(t, "get", "/cfg").out, ctl(t, "ls", "/cfg").out), ("precious", ""), "nothing was sent")
+    ctl(t, "set", "/cfg", "-", stdin=b"")
+    equal(ctl(t, "get", "/cfg").out, "", "empty input is empty data")
+
+
+def test_output_that_cannot_be_written(t):
+    ctl(t, "create", "/out", "x" * 100_000)
+    ctl(t, "create", "/out/n", "short")
+    for how in ("> /dev/full", ">&-"):
+        for argv in (["get", "/out"], ["get", "/out/n"], ["ls", "/out"], ["stat", "/out"], ["--help"], ["--version"],
+                     ["create", "-e", "/out/e"]):
+            done = bash('exec "$@" ' + how, program("coordctl"), "--server", t.shared.source, *argv, ok=False)
+            check(done.returncode == 2 and "standard output" in done.err, "%s %s" % (argv, how), done)
+        bash('exec "$@" ' + how, program("coordctl"), "--server", t.shared.source, "set", "/out/n", "v")
+
+
+def test_watch_ends_when_nobody_reads(t):
+    ctl(t, "create", "/head")
+    watching = t.background(program("coordctl"), "--server", t.shared.source, "watch", "-r", "/head",
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    check(b"watching" in watching.stderr.readline(), "the watch is armed")
+    c = zk.Raw(t.shared)
+    c.set("/head", b"1")
+    check(watching.stdout.readline(), "an event")
+    watching.stdout.close()
+    c.set("/head", b"2")
+    equal(watching.wait(10), 2, "it ends with the status of lost output")
+    check(b"standard output" in watching.stderr.read(), "and says why")
