@@ -142,15 +142,21 @@ Result<std::vector<ConfigEntry>, Fault> parse_config(std::string_view text, std:
 }
 
 Result<std::vector<ConfigEntry>, Fault> read_config_file(const std::string& path) {
-  const auto failed = [&](int code) { return fail(Fault{path + ": " + std::strerror(code)}); };
+  const auto text = read_small_file(path);
+  if (text) return parse_config(*text, path);
+  if (text.error() == EFBIG) return fail(Fault{path + ": larger than 1 MiB, which no configuration file is"});
+  return fail(Fault{path + ": " + std::strerror(text.error())});
+}
+
+Result<std::string, int> read_small_file(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), &std::fclose);
-  if (!file) return failed(errno);
+  if (!file) return fail(errno != 0 ? errno : EIO);
   std::string text(kFileSizeMax + 1, '\0');
   errno = 0;
   text.resize(std::fread(text.data(), 1, text.size(), file.get()));
-  if (std::ferror(file.get()) != 0) return failed(errno != 0 ? errno : EIO);
-  if (text.size() > kFileSizeMax) return fail(Fault{path + ": larger than 1 MiB, which no configuration file is"});
-  return parse_config(text, path);
+  if (std::ferror(file.get()) != 0) return fail(errno != 0 ? errno : EIO);
+  if (text.size() > kFileSizeMax) return fail(EFBIG);
+  return text;
 }
 
 }  // namespace coord

@@ -19,5 +19,7 @@ struct ConfigEntry {
 // All entries in order; a later entry of the same key wins, which is the reader's to apply. Fault: "FILE:LINE: why".
 Result<std::vector<ConfigEntry>, Fault> parse_config(std::string_view text, std::string_view file_name);
 Result<std::vector<ConfigEntry>, Fault> read_config_file(const std::string& path);
+// All of a small file; else an errno: that of the failure, EFBIG for more than 1 MiB.
+Result<std::string, int> read_small_file(const std::string& path);
 
 }  // namespace coord

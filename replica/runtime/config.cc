@@ -7,7 +7,6 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <sstream>
 
@@ -159,9 +158,9 @@ std::string set_secret_file(Config& config, Text value) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return "cannot be read: " + std::string(std::strerror(errno));
   if ((status.st_mode & 077U) != 0) return "can be read by others than its owner: chmod 600 " + path;
-  std::ifstream file(path);
-  if (!file) return "cannot be read: " + std::string(std::strerror(errno));
-  config.peer_secret.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  auto secret = read_small_file(path);
+  if (!secret) return "cannot be read: " + std::string(std::strerror(secret.error()));
+  config.peer_secret = std::move(*secret);
   while (config.peer_secret.ends_with('\n') || config.peer_secret.ends_with('\r')) config.peer_secret.pop_back();
   if (config.peer_secret.empty()) return "is empty: put a secret of some length into it";
   return "";
@@ -300,7 +299,10 @@ Result<bool, Fault> check_config(const Config& config, std::string_view file_nam
 Result<bool, Fault> read_server_id(Config& config) {
   const std::string path = config.data_dir + "/myid";
   const auto is_self = [&](const Member& member) { return member.sid.value == config.server_id; };
-  std::ifstream file(path);
+  const auto file = read_small_file(path);
+  if (!file && file.error() != ENOENT && file.error() != ENOTDIR) {
+    return fail(Fault{path + ": cannot be read: " + std::strerror(file.error())});
+  }
   if (!file) {
     if (config.members.size() < 2) {
       if (!config.members.empty()) config.server_id = config.members[0].sid.value;
@@ -308,8 +310,7 @@ Result<bool, Fault> read_server_id(Config& config) {
     }
     return fail(Fault{path + ": is missing: with several server lines it must hold the id of this server"});
   }
-  std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  content = trimmed(content);
+  const std::string content = trimmed(*file);
   const auto id = parse_server_id(content);
   if (!id) return fail(Fault{path + ":1: \"" + content + "\" is not a server id: a whole number from 1 to 254"});
   config.server_id = id->value;

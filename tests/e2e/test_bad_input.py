@@ -71,6 +71,15 @@ def test_tls_for_clients_is_refused_plainly(t):
     refused(t, BASE + ["secureClientPort=2281"], 3, ["secureClientPort"])
 
 
+def test_directories_where_files_are_meant(t):
+    os.makedirs(t.path("secret"), 0o700)
+    refused(t, BASE + ["coord.peerSecretFile=" + t.path("secret")], 3, [t.path("secret"), "Is a directory"])
+    os.makedirs(t.path("data", "myid"))
+    done = run(program("coordd"), "--data-dir", t.path("data"), "--client-port", free_port(), ok=False, timeout=15)
+    equal(done.returncode, 2, "exit status (said: %s)" % done.err)
+    check(t.path("data", "myid") in done.err and "Is a directory" in done.err, "path and reason", done)
+
+
 def test_unknown_keys_are_warnings(t):
     r = t.replica(config={"noSuchKey": "5", "initLimit": 10})
     text = r.log_text()

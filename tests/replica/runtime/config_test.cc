@@ -167,6 +167,10 @@ TEST(Config, ASecretFileIsForItsOwnerAlone) {
   EXPECT_EQ(read()->peer_secret, "of one");
   std::ofstream(path) << "\n";
   EXPECT_NE(read().error().message.find("is empty"), std::string::npos);
+  std::filesystem::remove(path);
+  std::filesystem::create_directory(path);
+  std::filesystem::permissions(path, std::filesystem::perms(0700));
+  EXPECT_NE(read().error().message.find("cannot be read: Is a directory"), std::string::npos);
   std::filesystem::remove_all(directory);
 }
 
@@ -260,6 +264,10 @@ TEST(Config, ServerIdComesFromMyid) {
   EXPECT_NE(read_server_id(config).error().message.find("is missing"), std::string::npos);
   config.members.resize(1);
   EXPECT_TRUE(read_server_id(config));
+  std::filesystem::create_directory(directory + "/myid");
+  const auto unreadable = read_server_id(config);
+  ASSERT_FALSE(unreadable);
+  EXPECT_NE(unreadable.error().message.find("/myid: cannot be read: Is a directory"), std::string::npos);
   EXPECT_EQ(config.server_id, 9u) << "the only line says it too";
   std::filesystem::remove_all(directory);
 }
