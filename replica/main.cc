@@ -118,6 +118,7 @@ int main(int argc, char** argv) {
   }
   for (const std::string& warning : config->warnings) coord::log::warn("config", "{}", warning);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at the limit of its size is as a full disk: EFBIG
   raise_file_limit();
   auto replica = coord::runtime::Replica::open(*config);
   if (!replica) {

@@ -117,3 +117,19 @@ def test_disk_too_small_to_start(t):
     check(r.process.returncode not in (0, None) and r.process.returncode > 0, "exit status, not a signal",
           r.process.returncode)
     check("space" in r.log_text().lower(), "it says why", r.log_text())
+
+
+def test_limit_of_the_file_size_is_as_a_full_disk(t):
+    """ulimit -f: the signal SIGXFSZ must not end coordd without a word."""
+    r = t.replica(start=False)
+    r.process = t.background("bash", "-c", 'log=$1; shift; ulimit -f 40960; exec "$@" >> "$log" 2>&1', "bash", r.log,
+                             *r.command())
+    r.wait_ready()
+    c = zk.Raw(r, timeout=40000, seconds=30)
+    acknowledged = []
+    equal(fill(c, acknowledged, "x"), zk.QUOTA_EXCEEDED, "the answer when a file may not grow")
+    check(r.running(), "coordd lives at the limit")
+    all_there(c, acknowledged)
+    equal(r.terminate(), 0, "a clean end")
+    r.restart()
+    all_there(zk.Raw(r, timeout=40000, seconds=30), acknowledged)
