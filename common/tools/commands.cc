@@ -122,11 +122,11 @@ int set(Context& context, const std::string& path, const std::optional<std::stri
 
 namespace {
 
-int list_one(client::Blocking& tree, const std::string& path, bool recursive, bool with_stat) {
-  auto names = tree.children(path);
-  if (!names) return complain(path, names.error());
-  std::sort(names->begin(), names->end());
-  for (const std::string& name : *names) {
+int list_below(client::Blocking& tree, const std::string& path, std::vector<std::string> names, bool recursive,
+               bool with_stat) {
+  int code = kDone;
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
     const std::string child = child_of(path, name);
     std::string line = recursive ? child : name;
     if (with_stat) {
@@ -138,14 +138,16 @@ int list_one(client::Blocking& tree, const std::string& path, bool recursive, bo
     }
     print(line + "\n");
     if (!recursive) continue;
-    // A child that has gone meanwhile, or may not be read, does not end the listing of the others.
-    const auto below = tree.children(child);
+    // A child that has gone meanwhile, or may not be read, does not end the listing of the others; only the exit code
+    // tells that what may not be read is missing.
+    auto below = tree.children(child);
     if (!below && below.error() == Err::kNoNode) continue;
-    if (below && below->empty()) continue;
-    const int failed = list_one(tree, child, true, with_stat);
+    const int failed =
+        below ? list_below(tree, child, std::move(*below), true, with_stat) : complain(child, below.error());
     if (failed == kNoServer) return failed;
+    if (failed != kDone) code = failed;
   }
-  return kDone;
+  return code;
 }
 
 // Children first. Nodes that others remove meanwhile are gone, which is what was wanted.
@@ -175,7 +177,9 @@ int list(Context& context, const std::string& path, bool recursive, bool with_st
   if (!check_path(path)) return kRefused;
   if (const int failed = context.connect(); failed != kDone) return failed;
   client::Blocking tree = context.blocking();
-  return list_one(tree, path, recursive, with_stat);
+  auto names = tree.children(path);
+  if (!names) return complain(path, names.error());
+  return list_below(tree, path, std::move(*names), recursive, with_stat);
 }
 
 int remove(Context& context, const std::string& path, bool recursive, std::int32_t version) {

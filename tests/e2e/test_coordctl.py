@@ -163,3 +163,13 @@ def test_watch_ends_when_nobody_reads(t):
     c.set("/head", b"2")
     equal(watching.wait(10), 2, "it ends with the status of lost output")
     check(b"standard output" in watching.stderr.read(), "and says why")
+
+
+def test_ls_tells_that_a_subtree_was_refused(t):
+    ctl(t, "create", "-p", "/lr/b/c")
+    ctl(t, "create", "/lr/a")
+    ctl(t, "create", "/lr/z")
+    ctl(t, "acl-set", "/lr/b", "unix:u:0:cdrwa")
+    done = ctl(t, "ls", "-R", "/lr", unix=False, ok=False)
+    equal((done.returncode, done.out.split()), (1, ["/lr/a", "/lr/b", "/lr/z"]), "the others are listed")
+    check("/lr/b" in done.err, "the refused one is named", done)
