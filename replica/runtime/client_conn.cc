@@ -1,6 +1,7 @@
 #include "replica/runtime/client_conn.h"
 
 #include <algorithm>
+#include <limits>
 #include <shared_mutex>
 
 #include "common/base/check.h"
@@ -15,10 +16,23 @@ using wire::Op;
 
 constexpr std::size_t kQueueMax = 4096;              // requests of one connection behind an unanswered write
 constexpr std::size_t kQueueBytesMax = 2u << 20;     // and what they take
+// Reads of it that wait for their turn. All of them are answered at once when a write behind them is applied, no matter
+// how much waits to be sent.
+constexpr std::size_t kQueuedReadsMax = 64;
 constexpr std::size_t kOutputPauseBytes = 4u << 20;  // nothing more is answered before so much is sent
 constexpr std::size_t kEventBytesMax = 64u << 20;    // a reader so slow that events pile up is closed
+constexpr std::size_t kPieceBytes = 256u << 10;      // lent to the stream: when it is sent, the client is alive
+constexpr std::size_t kIdsMax = 64;                  // of one connection; each request has them with it
+constexpr std::size_t kIdsBytesMax = 64u << 10;
+constexpr std::int64_t kTurnUs = 10'000;             // requests are answered for so long before others have their turn
 constexpr std::int32_t kConnectRequestMax = 4096;    // 45 bytes are usual; strangers do not get jute.maxbuffer
 constexpr std::size_t kHeaderSize = 8;
+
+std::size_t bytes_of(const std::vector<AuthId>& ids) {
+  std::size_t bytes = 0;
+  for (const AuthId& id : ids) bytes += id.scheme.size() + id.id.size();
+  return bytes;
+}
 
 }  // namespace
 
@@ -34,6 +48,7 @@ ClientConn::ClientConn(Core& core, std::shared_ptr<net::Stream> stream, ConnId i
     peer_.ids = {AuthId{"ip", remote.address}};
     peer_.credentials = core_.config().tcp_user;  // a TCP peer proves no user
   }
+  ids_bytes_ = bytes_of(peer_.ids);
 }
 
 std::size_t ClientConn::queued() const {
@@ -64,19 +79,27 @@ bool ClientConn::on_bytes(std::string& in) {
     const std::lock_guard lock(mutex_);
     starved_ = full();
     if (starved_) return false;  // complete, drain or take_output resumes
+    if (turn_over_) {
+      stream_->resume_reading();  // posted
+      return false;
+    }
     if (!full_) return true;
   }
 }
 
-// Handles whole frames from the front of `in`, until no more is there or the client has to wait for its answers.
+// Handles whole frames from the front of `in`, until no more is there or the client has to wait for its answers or for
+// its next turn: the tree is not held for all that it may ask for in one piece.
 void ClientConn::take_frames(std::string& in) {
   std::size_t at = 0;
   bool go_on = true;
   std::vector<tree::Request> writes;
   full_ = false;
+  turn_over_ = false;
   {
     std::shared_lock<TreeLock> tree_lock(core_.tree_lock());
-    while (go_on && !full_ && stage_ != Stage::kWaiting && stage_ != Stage::kEnding && in.size() - at >= 4) {
+    const std::int64_t until_us = core_.now_us() + kTurnUs;
+    while (go_on && !full_ && !turn_over_ && stage_ != Stage::kWaiting && stage_ != Stage::kEnding &&
+           in.size() - at >= 4) {
       const auto length = wire::load_be<std::int32_t>(in.data() + at);
       const std::int32_t most = core_.config().frame_size_max;
       if (length <= 0 || length > (stage_ == Stage::kNew ? std::min(most, kConnectRequestMax) : most)) {
@@ -89,6 +112,7 @@ void ClientConn::take_frames(std::string& in) {
       packets_received_.fetch_add(1, std::memory_order_relaxed);
       core_.traffic().received.fetch_add(1, std::memory_order_relaxed);
       go_on = stage_ == Stage::kNew ? connect_request(payload) : request(payload, writes);
+      turn_over_ = core_.now_us() >= until_us;
     }
   }
   in.erase(0, at);
@@ -184,8 +208,10 @@ bool ClientConn::request(std::string_view payload, std::vector<tree::Request>& w
   return go_on;
 }
 
+void ClientConn::note_sign_of_life() { last_active_ms_.store(core_.now_ms(), std::memory_order_relaxed); }
+
 bool ClientConn::handle(std::int32_t xid, Op op, std::string_view body, std::vector<tree::Request>& writes) {
-  if (op != Op::kAuth && op != Op::kSasl) last_active_ms_.store(core_.now_ms(), std::memory_order_relaxed);
+  if (op != Op::kAuth && op != Op::kSasl) note_sign_of_life();
   if (op == Op::kAuth) return authenticate(xid, body);
   if (op == Op::kSasl) {
     wire::Reader reader(body);
@@ -195,7 +221,7 @@ bool ClientConn::handle(std::int32_t xid, Op op, std::string_view body, std::vec
   if (tree::StateMachine::is_write(op, body) && op != Op::kCreateSession && op != Op::kDeleteContainer) {
     writes.push_back(make_request(xid, op, body));
     const bool last = op == Op::kCloseSession;
-    enqueue(Pending{xid, op, Wait::kApply, last, {}, {}, body.size()});
+    enqueue(Pending{xid, op, Wait::kApply, last, {}, {}, body.size() + ids_bytes_});
     if (last) stage_ = Stage::kEnding;  // what is pipelined behind it is dropped
     return true;
   }
@@ -220,22 +246,25 @@ bool ClientConn::handle(std::int32_t xid, Op op, std::string_view body, std::vec
 
 void ClientConn::enqueue(Pending pending) {
   queued_bytes_ += pending.bytes;
+  if (pending.wait == Wait::kNothing) ++queued_reads_;
   queue_.push_back(std::move(pending));
 }
 
 void ClientConn::pop_front() {
   queued_bytes_ -= queue_.front().bytes;
+  if (queue_.front().wait == Wait::kNothing) --queued_reads_;
   queue_.pop_front();
 }
 
 bool ClientConn::full() const {
-  return queue_.size() >= kQueueMax || queued_bytes_ >= kQueueBytesMax || out_.size() >= kOutputPauseBytes;
+  return queue_.size() >= kQueueMax || queued_bytes_ >= kQueueBytesMax || queued_reads_ >= kQueuedReadsMax ||
+         out_.size() >= kOutputPauseBytes;
 }
 
 // True once when the reading that was paused can go on.
 bool ClientConn::may_resume() {
   if (!starved_ || queue_.size() > kQueueMax / 2 || queued_bytes_ > kQueueBytesMax / 2 ||
-      out_.size() >= kOutputPauseBytes) {
+      queued_reads_ > kQueuedReadsMax / 2 || out_.size() >= kOutputPauseBytes) {
     return false;
   }
   starved_ = false;
@@ -272,13 +301,24 @@ bool ClientConn::authenticate(std::int32_t xid, std::string_view body) {
   const std::string_view scheme = reader.string();
   const std::string_view credential = reader.string();
   if (reader.failed()) return drop();
-  const Err result = core_.tree().authenticate(scheme, credential, peer_.ids);
+  std::vector<AuthId> ids = peer_.ids;
+  Err result = core_.tree().authenticate(scheme, credential, ids);
+  const std::size_t bytes = bytes_of(ids);
+  const bool too_many = result == Err::kOk && (ids.size() > kIdsMax || bytes > kIdsBytesMax);
+  if (too_many) result = Err::kAuthFailed;
   const bool failed = result != Err::kOk;
-  if (!failed) core_.tree().connection_opened(peer_);
+  if (!failed) {
+    peer_.ids = std::move(ids);
+    ids_bytes_ = bytes;
+    core_.tree().connection_opened(peer_);
+  }
   answer_ready(encode_reply(xid, 0, result, {}), failed);
   if (!failed) return true;
-  log::warn("client", "authentication failed scheme=\"{}\" from={} session=0x{:x}", scheme, remote().address,
-            static_cast<std::uint64_t>(peer_.session.value));
+  const std::string why = too_many ? std::to_string(kIdsMax) + " ids of " + std::to_string(kIdsBytesMax) +
+                                         " bytes in all are the most that a connection may have"
+                                   : "unknown scheme or wrong credential";
+  log::warn("client", "authentication failed scheme=\"{}\" from={} session=0x{:x}: {}", scheme.substr(0, 64),
+            remote().address, static_cast<std::uint64_t>(peer_.session.value), why);
   stage_ = Stage::kEnding;
   return false;
 }
@@ -347,26 +387,25 @@ void ClientConn::append_reply(std::int32_t xid, std::int64_t zxid, Err err, std:
   core_.traffic().sent.fetch_add(1, std::memory_order_relaxed);
 }
 
+// Behind it they would show what comes later, and leave their watches too late for it.
+void ClientConn::before_write() {
+  const std::lock_guard lock(mutex_);
+  if (!closed_) answer_queued(std::numeric_limits<std::size_t>::max());
+}
+
 void ClientConn::complete(const tree::Applied& applied, Zxid zxid) {
   bool resume = false;
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return;
-    // Before it there may be reads that wait for room in the output, and answers behind those.
-    const auto write =
-        std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.wait == Wait::kApply; });
-    COORD_CHECK_MSG(write != queue_.end() && write->xid == applied.xid,
+    // before_write has answered what stood before it.
+    COORD_CHECK_MSG(!queue_.empty() && queue_.front().wait == Wait::kApply && queue_.front().xid == applied.xid,
                     "replies must come in the order of the requests");
     const Err err = static_cast<std::int32_t>(applied.op) < 1000 ? stock_code(applied.err) : applied.err;
-    if (write == queue_.begin()) {
-      append_reply(applied.xid, zxid.wire(), err, applied.body);
-      if (write->last) stream_->request_close(true);
-      pop_front();
-    } else {
-      write->wait = Wait::kNothing;
-      write->reply = encode_reply(applied.xid, zxid.wire(), err, applied.body);
-    }
-    answer_queued();
+    append_reply(applied.xid, zxid.wire(), err, applied.body);
+    if (queue_.front().last) stream_->request_close(true);
+    pop_front();
+    answer_queued(kOutputPauseBytes);
     resume = may_resume();
   }
   if (resume) stream_->resume_reading();
@@ -381,7 +420,8 @@ void ClientConn::complete_sync() {
         std::find_if(queue_.begin(), queue_.end(), [](const Pending& p) { return p.wait == Wait::kLeader; });
     COORD_CHECK_MSG(sync != queue_.end(), "a sync is answered that nobody asked for");
     sync->wait = Wait::kNothing;
-    answer_queued();
+    ++queued_reads_;
+    answer_queued(kOutputPauseBytes);
     resume = may_resume();
   }
   if (resume) stream_->resume_reading();
@@ -389,8 +429,8 @@ void ClientConn::complete_sync() {
 
 // Stops at a write that is not applied yet or a sync that is not confirmed, and when much is waiting to be sent: then
 // take_output goes on.
-void ClientConn::answer_queued() {
-  while (!queue_.empty() && queue_.front().wait == Wait::kNothing && out_.size() < kOutputPauseBytes) {
+void ClientConn::answer_queued(std::size_t output_max) {
+  while (!queue_.empty() && queue_.front().wait == Wait::kNothing && out_.size() < output_max) {
     const Pending& next = queue_.front();
     if (!next.reply.empty()) {
       out_ += next.reply;
@@ -409,7 +449,7 @@ void ClientConn::drain() {
     const std::lock_guard lock(mutex_);
     drain_posted_ = false;
     if (closed_) return;
-    answer_queued();
+    answer_queued(kOutputPauseBytes);
     resume = may_resume();
   }
   flush();
@@ -449,16 +489,30 @@ void ClientConn::count_event(std::size_t bytes) {
   stream_->request_close(false);
 }
 
+// Called again when what was lent before has been sent.
 void ClientConn::take_output(std::string& out) {
   bool resume = false;
   bool go_on = false;
   {
     const std::lock_guard lock(mutex_);
-    out.swap(out_);
-    event_bytes_ = 0;
-    go_on = !closed_ && !drain_posted_ && !queue_.empty() && queue_.front().wait == Wait::kNothing;
+    // Its pings may lie behind what is not read now. Otherwise they alone count: the kernel takes some for the dead.
+    if (sent_ > 0 && starved_) note_sign_of_life();
+    if (sent_ == sending_.size()) {
+      std::string().swap(sending_);
+      sent_ = 0;
+      sending_.swap(out_);
+      event_bytes_ = 0;
+    }
+    go_on = !closed_ && !drain_posted_ && !queue_.empty() && queue_.front().wait == Wait::kNothing &&
+            out_.size() < kOutputPauseBytes;
     if (go_on) drain_posted_ = true;
     resume = may_resume();
+  }
+  if (sent_ == 0 && sending_.size() <= kPieceBytes) {
+    out.swap(sending_);
+  } else {
+    out.assign(sending_, sent_, kPieceBytes);
+    sent_ += out.size();
   }
   // Posted: the caller may hold the tree lock.
   if (go_on) stream_->loop().post([self = shared_from_this()] { self->drain(); });
@@ -467,12 +521,15 @@ void ClientConn::take_output(std::string& out) {
 
 void ClientConn::on_closed() {
   stage_ = Stage::kEnding;
+  std::string().swap(sending_);
+  sent_ = 0;
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;
     std::string().swap(out_);
     queue_.clear();
     queued_bytes_ = 0;
+    queued_reads_ = 0;
   }
   core_.closed(shared_from_this());
 }

@@ -40,7 +40,8 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   ConnId id() const { return id_; }
   const net::Remote& remote() const { return stream_->remote(); }
   std::int64_t accepted_ms() const { return accepted_ms_; }
-  // Monotonic ms of the last frame that keeps a session alive.
+  // Monotonic ms of the last sign of life that keeps a session alive: a frame, or that a client whose frames are not
+  // read before it has taken its answers takes some.
   std::int64_t last_active_ms() const { return last_active_ms_.load(std::memory_order_relaxed); }
   bool connected() const { return connected_.load(std::memory_order_relaxed); }
   SessionId session() const { return SessionId(session_.load(std::memory_order_relaxed)); }
@@ -58,6 +59,8 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   // False: the client has left meanwhile.
   bool accept_session(SessionId session, std::int32_t timeout_ms);
   void refuse_session();  // the "expired" answer, then close
+  // A write of this connection is about to be applied: answers the reads before it. Tree lock held exclusively.
+  void before_write();
   // A write of this connection was applied: answers it and runs the reads behind it. Tree lock held exclusively.
   void complete(const tree::Applied& applied, Zxid zxid);
   // The oldest sync that waits for the leader may be answered in its turn. Tree lock held, shared at least.
@@ -97,6 +100,7 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   void take_frames(std::string& in);
   bool connect_request(std::string_view payload);
   // False: stop with this connection.
+  void note_sign_of_life();
   bool request(std::string_view payload, std::vector<tree::Request>& writes);
   bool authenticate(std::int32_t xid, std::string_view body);
   void unknown_op(std::int32_t xid);
@@ -112,7 +116,7 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   void count_event(std::size_t bytes);
   // `mutex_` held, and the tree lock at least shared.
   void answer_read(std::int32_t xid, wire::Op op, std::string_view body);
-  void answer_queued();
+  void answer_queued(std::size_t output_max);
   void append_reply(std::int32_t xid, std::int64_t zxid, Err err, std::string_view body);
   std::string encode_reply(std::int32_t xid, std::int64_t zxid, Err err, std::string_view body);
   bool drop();
@@ -132,16 +136,22 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   bool has_read_only_flag_ = false;
   std::optional<wire::ConnectRequest> connecting_;
   bool full_ = false;  // as of the last request
+  bool turn_over_ = false;
+  // Output on its way: lent to the stream piece by piece, up to here so far.
+  std::string sending_;
+  std::size_t sent_ = 0;
 
   mutable std::mutex mutex_;
   std::string out_;
   std::deque<Pending> queue_;
   std::size_t queued_bytes_ = 0;
+  std::size_t queued_reads_ = 0;
   std::size_t event_bytes_ = 0;  // in out_
   bool drain_posted_ = false;
   bool closed_ = false;    // nothing is answered any more
   bool starved_ = false;   // reading is paused until queue and output have drained
   tree::Peer peer_;        // ids grow by auth
+  std::size_t ids_bytes_ = 0;
 };
 
 }  // namespace coord::runtime

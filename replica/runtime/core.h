@@ -87,6 +87,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   // Asks the ZAB core to give up the office in order. Nothing happens when this server does not lead.
   void resign();                                                        // [any thread]
 
+  std::int64_t now_us() const { return executor_.now_us(); }            // [any thread], monotonic
   std::int64_t now_ms() const { return executor_.now_us() / 1000; }     // [any thread], monotonic
   std::string password_of(SessionId session) const;
   // For tests and the simulator, which look at the protocol's state: after load(), on the core thread.
@@ -184,7 +185,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   bool may_propose() const { return serving_ && !stopping_ && peer_->accepts_proposals(); }
   void propose_now(tree::Request request, Source source, std::int64_t since_us);
   void propose_waiting();
-  static std::size_t bytes_kept(const tree::Request& request) { return request.body.size() + 128; }
+  static std::size_t bytes_kept(const tree::Request& request);
   void refuse(const tree::Request& request, const Source& source);
   void forward_request(tree::Request request, std::shared_ptr<ClientConn> conn);
   Forwarded take_forwarded(std::uint64_t id);

@@ -59,6 +59,12 @@ void Core::take(tree::Request request, const std::shared_ptr<ClientConn>& conn) 
   }
 }
 
+std::size_t Core::bytes_kept(const tree::Request& request) {
+  std::size_t bytes = request.body.size() + 128;
+  for (const AuthId& id : request.ids) bytes += id.scheme.size() + id.id.size();
+  return bytes;
+}
+
 void Core::propose(tree::Request request, Source source, std::int64_t since_us) {
   if (waiting_.empty() && may_propose()) {
     propose_now(std::move(request), std::move(source), since_us);
@@ -177,6 +183,7 @@ void Core::apply_next() {
     entry.conn = std::move(forwarded.conn);
     entry.since_us = forwarded.since_us;
   }
+  if (entry.conn) entry.conn->before_write();
   const tree::Applied applied = tree_->apply(entry.zxid, *entry.payload, entry.conn != nullptr, *this);
   ++applied_since_fold_;
   ++applied_total_;

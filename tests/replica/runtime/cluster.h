@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -36,15 +37,18 @@ class Clock {
     events_.emplace(std::pair(std::max(when_us, now_us_), next_++), std::move(work));
   }
   void after(std::int64_t delay_us, std::function<void()> work) { at(now_us_ + delay_us, std::move(work)); }
+  // Somebody looks: work takes time, when a test says so.
+  std::int64_t look_us() { return now_us_ += look_costs_us; }
+  std::int64_t look_costs_us = 0;
   void step() {
     auto event = events_.extract(events_.begin());
-    now_us_ = event.key().first;
+    now_us_ = std::max(now_us_, event.key().first);
     event.mapped()();
   }
   void run_for(std::int64_t ms) {
     const std::int64_t end = now_us_ + ms * 1000;
     while (!events_.empty() && events_.begin()->first.first <= end) step();
-    now_us_ = end;
+    now_us_ = std::max(now_us_, end);
   }
   bool run_until(const std::function<bool()>& done, std::int64_t limit_ms = 30'000) {
     const std::int64_t end = now_us_ + limit_ms * 1000;
@@ -73,7 +77,7 @@ class NodeExecutor final : public net::Executor {
     auto shared = std::make_shared<std::function<void()>>(std::move(work));
     arm(period.count() * 1000, shared);
   }
-  std::int64_t now_us() const override { return clock_.now_us(); }
+  std::int64_t now_us() const override { return clock_.look_us(); }
   std::int64_t wall_ms() const override { return 1'700'000'000'000 + clock_.now_ms(); }
   void later(std::int64_t delay_us, std::function<void()> work) {
     clock_.after(delay_us, [alive = alive_, work = std::move(work)] {
@@ -296,6 +300,11 @@ class MemoryStream final : public net::Stream, public std::enable_shared_from_th
       self->deliver();
     });
   }
+  // What it can take from now on, after which it takes no more; the sockets between are nothing.
+  void take_only(std::size_t bytes) {
+    room_ = bytes;
+    request_flush();
+  }
   void hang_up() {
     executor_.later(100, [self = shared_from_this()] { self->end(); });
   }
@@ -312,10 +321,14 @@ class MemoryStream final : public net::Stream, public std::enable_shared_from_th
     if (!user_->on_bytes(in_)) paused_ = true;
   }
   void flush() {
-    if (ended_) return;
-    std::string out;
-    user_->take_output(out);
-    received += out;
+    while (!ended_) {
+      if (lent_.empty()) user_->take_output(lent_);
+      const std::size_t taken = std::min(lent_.size(), room_);
+      received.append(lent_, 0, taken);
+      lent_.erase(0, taken);
+      room_ -= taken;
+      if (taken == 0 || room_ == 0) return;
+    }
   }
   void end() {
     if (std::exchange(ended_, true)) return;
@@ -326,6 +339,8 @@ class MemoryStream final : public net::Stream, public std::enable_shared_from_th
   net::Remote remote_;
   std::shared_ptr<net::StreamUser> user_;
   std::string in_;
+  std::string lent_;
+  std::size_t room_ = std::numeric_limits<std::size_t>::max();
   bool paused_ = false;
   bool ended_ = false;
 };
@@ -503,8 +518,23 @@ class Client {
     writer.i32(static_cast<std::int32_t>(op));
     body(writer);
     wire::end_frame(out, frame);
-    stream_->write(std::move(out));
+    if (gathering_) {
+      gathered_ += out;
+    } else {
+      stream_->write(std::move(out));
+    }
     return xid_;
+  }
+  // What is put from here on goes in one piece with send().
+  void gather() { gathering_ = true; }
+  void send() {
+    gathering_ = false;
+    stream_->write(std::exchange(gathered_, {}));
+  }
+  std::int32_t auth(const std::string& credential) {
+    return put(wire::Op::kAuth, [&](wire::Writer& w) {
+      w.i32(0), w.buffer(std::string("digest")), w.buffer(credential);
+    });
   }
   std::int32_t create(const std::string& path, const std::string& data, std::int32_t flags = 0) {
     return put(wire::Op::kCreate, [&](wire::Writer& w) {
@@ -556,6 +586,8 @@ class Client {
     return cluster_.clock.run_until([this] { return stream_->ended(); }, limit_ms);
   }
   void hang_up() { stream_->hang_up(); }
+  void take_only(std::size_t bytes) { stream_->take_only(bytes); }
+  std::size_t received() const { return stream_->received.size(); }
 
   std::int64_t session = 0;
   std::string password = std::string(16, '\0');
@@ -582,6 +614,8 @@ class Client {
   std::shared_ptr<MemoryStream> stream_;
   std::size_t at_ = 0;
   std::int32_t xid_ = 0;
+  bool gathering_ = false;
+  std::string gathered_;
 };
 
 }  // namespace coord::runtime::testing

@@ -195,6 +195,38 @@ TEST(Replica, AnswersWaitForTheirReader) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Its own next write neither shows in a read nor passes the watch that the read leaves.
+TEST(Replica, AReadIsAnsweredFromBeforeTheNextWrite) {
+  Server server(2);
+  Conn other(server.port());
+  other.connected();
+  Conn conn(server.port());
+  conn.connected();
+  conn.create("/big", std::string(900'000, 'b'));
+  conn.create("/leader", "0");
+  conn.flush();
+  ASSERT_EQ(conn.next().err, Err::kOk);
+  ASSERT_EQ(conn.next().err, Err::kOk);
+  std::int32_t xid = 2;
+  for (int round = 1; round <= 5; ++round) {
+    conn.create("/c" + std::to_string(round), "");
+    for (int n = 0; n < 40; ++n) conn.get("/big");
+    conn.get("/leader", true);
+    conn.set("/leader", std::to_string(round));
+    conn.flush();
+    do {  // it is carried out while the answers wait
+      other.get("/leader");
+      other.flush();
+    } while (data_of(other.next()) != std::to_string(round));
+    for (int n = 0; n < 41; ++n) ASSERT_EQ(conn.next().xid, ++xid);
+    const Frame read = conn.next();
+    ASSERT_EQ(read.xid, ++xid);
+    EXPECT_EQ(data_of(read), std::to_string(round - 1));
+    EXPECT_EQ(conn.next().xid, wire::xid::kNotification);
+    EXPECT_EQ(conn.next().xid, ++xid);
+  }
+}
+
 // Sessions opened and dropped by many threads at once, some with requests in flight.
 TEST(Replica, ConnectionsComeAndGo) {
   Server server(4);

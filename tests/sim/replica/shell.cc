@@ -122,8 +122,8 @@ void SimStream::deliver() {
 
 void SimStream::flush() {
   if (ended_) return;
-  std::string out;
-  user_->take_output(out);
+  std::string out, piece;
+  for (user_->take_output(piece); !piece.empty(); user_->take_output(piece)) out += std::exchange(piece, {});
   if (!out.empty() && !client_left_) put(to_client_, {0, false, std::move(out)}, &SimStream::pump_out);
 }
 
