@@ -17,8 +17,8 @@ using wire::Op;
 constexpr std::size_t kQueueMax = 4096;              // requests of one connection behind an unanswered write
 constexpr std::size_t kQueueBytesMax = 2u << 20;     // and what they take
 // Reads of it that wait for their turn. All of them are answered at once when a write behind them is applied, no matter
-// how much waits to be sent.
-constexpr std::size_t kQueuedReadsMax = 64;
+// how much waits to be sent. More than the hundred that a fast client has on its way, or pipelines would stall.
+constexpr std::size_t kQueuedReadsMax = 128;
 constexpr std::size_t kOutputPauseBytes = 4u << 20;  // nothing more is answered before so much is sent
 constexpr std::size_t kEventBytesMax = 64u << 20;    // a reader so slow that events pile up is closed
 constexpr std::size_t kPieceBytes = 256u << 10;      // lent to the stream: when it is sent, the client is alive
