@@ -28,7 +28,7 @@ using boost::system::error_code;
 namespace {
 
 constexpr std::size_t kReadChunk = 64 * 1024;
-constexpr auto kLingerLimit = std::chrono::seconds(2);
+constexpr auto kLingerLimit = std::chrono::seconds(2);  // for each piece of the output
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);  // after EMFILE and its like
 
 // A connection does not keep the memory of its largest frame for life.
@@ -79,15 +79,20 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
         self->end();
         return;
       }
-      self->linger_.expires_after(kLingerLimit);
-      self->linger_.async_wait([self](error_code error) {
-        if (!error) self->end();
-      });
+      self->linger();
       self->write_more();
     });
   }
 
  private:
+  // Closes unless something is sent meanwhile: who takes his last answers slowly gets them all.
+  void linger() {
+    linger_.expires_after(kLingerLimit);
+    linger_.async_wait([self = shared_from_this()](error_code error) {
+      if (!error && self->linger_.expiry() <= std::chrono::steady_clock::now()) self->end();
+    });
+  }
+
   // Waits for readiness and then reads into a buffer of the thread, so that an idle connection holds no buffer.
   void read_more() {
     if (closing_ || ended_) return;
@@ -139,9 +144,10 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
       if (self->ended_) return;
       if (error) {
         self->end();
-      } else {
-        self->write_more();
+        return;
       }
+      if (self->closing_) self->linger();
+      self->write_more();
     });
   }
 

@@ -46,7 +46,7 @@ class Stream {
   virtual void start(std::shared_ptr<StreamUser> user) = 0;  // loop thread; begins reading
   virtual void request_flush() = 0;                           // any thread; coalesced
   virtual void resume_reading() = 0;                          // any thread
-  // Closes; `flush` first sends what take_output still yields (bounded by 2 s).
+  // Closes; `flush` first sends what take_output still yields (2 s for each piece).
   virtual void request_close(bool flush) = 0;                 // any thread
 };
 
