@@ -60,6 +60,7 @@ pid_t thread_group_of(pid_t tid) {
 
 bool may_hold_another(pid_t tid, std::uint64_t ino) {
   const std::string wanted = "\nino:\t" + std::to_string(ino) + "\n";
+  if (::access("/proc/thread-self/children", R_OK) != 0) return true;  // a kernel without CONFIG_PROC_CHILDREN
   std::vector<pid_t> family{thread_group_of(tid)};
   for (std::size_t n = 0; n < family.size(); ++n) {
     if (family[n] <= 0 || family.size() > kFamilyMax) return true;

@@ -40,6 +40,7 @@ int Writes::commit(const FilePtr& file, Handle* by, CommitWhy why) {
     if (!is_open(*file, by) || file->phase == File::Phase::kGone) return 0;
     take_truncations(*file, *by);
     if (!deferred && by->edits.empty()) return by->error;
+    if (by->touched && !by->wrote && by->edits.replaces_all()) by->overtaken = true;
     by->touched = false;
     by->wrote = false;
     who = by->who;

@@ -62,7 +62,7 @@ struct Handle {
   std::int64_t mtime_ns = 0;  // of the last write that is not committed, ns since 1970
   bool touched = false;  // O_TRUNC or a write since the last commit
   bool wrote = false;    // a write since the last commit
-  bool overtaken = false;  // its O_TRUNC has been published without it: what it writes replaces everything again
+  bool overtaken = false;  // its O_TRUNC has been published alone: what it writes later replaces everything again
   std::optional<std::int32_t> expect;  // user.coord.expect, for the next commit of its program
   int error = 0;         // a commit failed: sticky
 };

@@ -99,8 +99,8 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   bool four_letter_word(std::string& in);
   void take_frames(std::string& in);
   bool connect_request(std::string_view payload);
-  // False: stop with this connection.
   void note_sign_of_life();
+  // False: stop with this connection.
   bool request(std::string_view payload, std::vector<tree::Request>& writes);
   bool authenticate(std::int32_t xid, std::string_view body);
   void unknown_op(std::int32_t xid);

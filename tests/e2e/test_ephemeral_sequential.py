@@ -7,16 +7,11 @@ import subprocess
 import protocol
 import zk
 from lib import Inotify, bash, check, equal, raises_errno, read, until
+from world import one_host
 
 
 def shared(t):
-    class World:
-        pass
-    w = World()
-    w.replica = protocol.replica(t)
-    w.mount = t.mount(w.replica)
-    w.kazoo = t.kazoo(w.replica)
-    return w
+    return one_host(t, protocol.replica(t))
 
 
 def start(t):

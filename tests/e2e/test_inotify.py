@@ -6,16 +6,7 @@ import signal
 
 from lib import (Inotify, alive, bash, check, command_line, descendants, equal, raises_errno, read, run, until,
                  shows)
-
-
-def shared(t):
-    class World:
-        pass
-    w = World()
-    w.replica = t.replica()
-    w.mount = t.mount(w.replica)
-    w.kazoo = t.kazoo(w.replica)
-    return w
+from world import one_host as shared  # noqa: F401
 
 
 def start(t, data=b"old\n"):

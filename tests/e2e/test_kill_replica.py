@@ -70,10 +70,10 @@ def test_what_a_broken_connection_cut_off_is_asked_again(t):
 
 
 def stands(process, seen):
-    """True when the process has been in the same system call, about a file in the mount, ten times in a row."""
+    """True when the process has been in the same system call ten times in a row: it waits, and for nothing but us."""
     with open("/proc/%d/syscall" % process.pid) as f:
         seen.append(f.read())
-    return len(seen) > 10 and len(set(seen[-10:])) == 1 and seen[-1].split()[0] in ("257", "0", "3")
+    return len(seen) > 10 and len(set(seen[-10:])) == 1 and not seen[-1].startswith("running")
 
 
 def test_sigterm_under_load_loses_nothing(t):

@@ -9,19 +9,14 @@ import time
 
 import protocol
 from lib import bash, check, equal, raises_errno, read, run, save, until, shows
+from world import one_host
 
 SEEN = "user.coord."
 
 
 def shared(t):
-    class World:
-        pass
-    w = World()
-    w.replica = protocol.replica(t)
-    w.mount = t.mount(w.replica)
     # As super: what a mount makes, others may only read.
-    w.kazoo = t.kazoo(w.replica, auth_data=[("digest", "super:test")])
-    return w
+    return one_host(t, protocol.replica(t), auth_data=[("digest", "super:test")])
 
 
 def start(t):

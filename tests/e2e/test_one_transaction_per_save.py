@@ -3,16 +3,7 @@
 import os
 
 from lib import bash, check, equal, read, run, until, shows
-
-
-def shared(t):
-    class World:
-        pass
-    w = World()
-    w.replica = t.replica()
-    w.mount = t.mount(w.replica)
-    w.kazoo = t.kazoo(w.replica)
-    return w
+from world import one_host as shared  # noqa: F401
 
 
 class Watched:

@@ -9,19 +9,14 @@ from kazoo.security import make_acl, make_digest_acl
 
 import protocol
 from lib import Failure, check, count, equal, raises_errno, read, save, until
+from world import one_host
 
 DEADLINE_ALL = 150
 ALICE, BOB, STAFF = 41001, 41002, 41100
 
 
 def shared(t):
-    class World:
-        pass
-    w = World()
-    w.replica = protocol.replica(t)
-    w.mount = t.mount(w.replica)
-    w.kazoo = t.kazoo(w.replica, auth_data=[("digest", "super:test")])
-    return w
+    return one_host(t, protocol.replica(t), auth_data=[("digest", "super:test")])
 
 
 def as_user(uid, gid, groups, action):

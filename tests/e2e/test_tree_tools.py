@@ -4,6 +4,7 @@ import os
 import re
 
 from lib import Failure, check, equal, run, shows, until
+from world import one_host as shared  # noqa: F401
 
 # znode path below the root of the tree -> data; None: null data.
 TREE = {
@@ -24,16 +25,6 @@ TREE = {
     "umläut": b"u\n",
 }
 DIR_DATA = {"dir": b"data of dir\n"}
-
-
-def shared(t):
-    class World:
-        pass
-    w = World()
-    w.replica = t.replica()
-    w.mount = t.mount(w.replica)
-    w.kazoo = t.kazoo(w.replica)
-    return w
 
 
 def plant(t):
