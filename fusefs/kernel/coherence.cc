@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "common/model/posix.h"
 #include "fusefs/kernel/mount.h"
+#include "fusefs/names/names.h"
 #include "fusefs/ops/replay_plan.h"
 
 namespace coord::fs {
@@ -188,7 +189,7 @@ void Coherence::queue(replay::Event event) {
   t_finished_in_add = &finished;
   mount_.replayer().add(std::move(event));
   t_finished_in_add = nullptr;
-  for (const replay::Event& e : finished) finish_locked(e);
+  for (const replay::Event& e : finished) finish_locked(e, false);
 }
 
 // --- change events
@@ -236,6 +237,12 @@ void Coherence::apply_locked(const wire::ChangeEvent& event, bool from_us) {
   in.lost = &effects.lost;
   if (in.parent) in.parent->stat = event.parent_stat;
   invalidate(effects.attributes);
+  for (const ShownName& at : raised_by_kernel(in)) {
+    if (overtake(at.parent, at.name)) mount_.writes().told_gone(event.node.parent, event.node.name);
+  }
+  if (from_us && event.kind == wire::ChangeKind::kCreated && mount_.writes().was_told_gone(id)) {
+    in.by_kernel = [](View) { return false; };
+  }
   for (replay::Event& planned : plan_replay(in)) {
     const bool in_limbo = std::any_of(effects.lost.begin(), effects.lost.end(),
                                       [&planned](const LostName& lost) { return lost.ino == planned.ino; });
@@ -261,9 +268,28 @@ bool Coherence::name_in_replay(Ino parent, std::string_view name) const {
   return !names_in_replay_.empty() && names_in_replay_.contains(std::pair(parent, std::string(name)));
 }
 
-void Coherence::finish_locked(const replay::Event& event) {
+bool Coherence::overtake(Ino parent, const std::string& name) {
+  return name_in_replay(parent, name) && mount_.replayer().overtake(parent, name);
+}
+
+void Coherence::vanished(NodeId parent, const std::string& znode_name) {
+  const ExclusiveLock lock(lock_);
+  if (mount_.cache().child(parent, znode_name) != nullptr) return;
+  replay::Event event;
+  event.kind = replay::EventKind::kDelete;
+  event.ino = replay::kNobodysFile;
+  event.parent = ino_of(parent, View::kDir);
+  event.name = shown_name(znode_name);
+  queue(std::move(event));
+}
+
+void Coherence::finish_locked(const replay::Event& event, bool raised) {
   note_names(event, -1);
   if (!takes_name(event)) return;
+  if (raised) {
+    mount_.writes().told_gone(node_of(event.parent), parse_name(event.name, event.parent == kRootIno).znode_name);
+  }
+  if (event.ino == replay::kNobodysFile) return;
   mount_.cache().name_invalidated(event.ino);
   {
     const std::lock_guard guard(finished_mutex_);
@@ -290,14 +316,14 @@ void Coherence::await_limbo_end(Ino ino, Deadline deadline) {
   }
 }
 
-void Coherence::event_finished(const replay::Event& event, bool) {
+void Coherence::event_finished(const replay::Event& event, bool raised) {
   if (!takes_name(event) && event.kind != replay::EventKind::kCreate) return;
   if (t_finished_in_add != nullptr) {
     t_finished_in_add->push_back(event);
     return;
   }
   ExclusiveLock lock(lock_);
-  finish_locked(event);
+  finish_locked(event, raised);
 }
 
 // --- references

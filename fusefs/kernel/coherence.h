@@ -154,6 +154,14 @@ class Coherence {
   // kernel asks again in the helper's call, and is told what the replay needs. Shared lock held.
   bool name_in_replay(Ino parent, std::string_view name) const;
 
+  // The kernel is about to be told that its caller has changed this name, and raises the event itself: what others did
+  // to it before and what still waits for its replay is overtaken. For names that exist on this host only; for all
+  // others the change event says it. Shared or exclusive lock held. True: as Replayer::overtake().
+  bool overtake(Ino parent, const std::string& name);
+  // A name that existed on this host only has gone without the kernel's knowing: its watchers are told, unless another
+  // host has made it by now. No lock held.
+  void vanished(NodeId parent, const std::string& znode_name);
+
   // --- from the replayer
   void event_finished(const replay::Event& event, bool raised);
 
@@ -173,7 +181,7 @@ class Coherence {
   void invalidate(const std::vector<Ino>& inodes);  // attributes only
   void apply_locked(const wire::ChangeEvent& event, bool from_us);
   void queue(replay::Event event);
-  void finish_locked(const replay::Event& event);
+  void finish_locked(const replay::Event& event, bool raised);
   void note_names(const replay::Event& event, int change);
 
   void forget_now(const std::vector<NodeId>& nodes, std::int64_t serial);

@@ -125,6 +125,7 @@ int Writes::commit_own(const FilePtr& file, pid_t tid) {
 int Writes::finish_commit(const FilePtr& file, Handle* by, const Publication& result) {
   int error = result.result();
   bool vanished = false;
+  wire::NodeInfo made;
   {
     const std::lock_guard lock(file->mutex);
     Edits flight = file->flight.take();
@@ -144,6 +145,7 @@ int Writes::finish_commit(const FilePtr& file, Handle* by, const Publication& re
     } else {
       vanished = file->phase == File::Phase::kDeferred;
       if (vanished) file->phase = File::Phase::kGone;
+      if (vanished) made = file->made;
       for (Handle* handle : file->handles) {
         if (handle != by && !(vanished && handle->intent.write)) continue;
         // What was written since relies on what is lost now: all of it goes, so that no mixture is ever published.
@@ -154,7 +156,10 @@ int Writes::finish_commit(const FilePtr& file, Handle* by, const Publication& re
       }
     }
   }
-  if (vanished) files_.leave_place(*file);
+  if (vanished) {
+    files_.leave_place(*file);
+    mount_.coherence().vanished(made.parent, made.name);
+  }
   file->idle.notify_all();
   mount_.coherence().invalidate_attributes(file->id);
   if (error != 0) {

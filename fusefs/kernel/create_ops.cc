@@ -350,6 +350,10 @@ bool Writes::create_deferred(fuse_req_t req, std::unique_ptr<Handle>& handle, co
     handle->touched = true;  // an empty file is something to publish at RELEASE
     if (handle->intent.truncate) handle->edits.replace_all();
   }
+  {
+    const SharedLock lock(mount_.lock());
+    mount_.coherence().overtake(ino_of(made.parent, View::kDir), shown_name(made.name));
+  }
   const Ino ino = handle->ino;
   reply_created(req, std::move(handle), ino, false, fi);
   return true;

@@ -93,6 +93,7 @@ struct File {
   wire::NodeInfo made;  // kDeferred, and what became kGone from it
   Credentials creator;
   std::chrono::steady_clock::time_point made_at;
+  bool told_gone = false;   // kDeferred: since then watchers were told that its name has gone (WriteSide::told_gone)
   bool other_name = false;  // opened by a create suffix: the kernel's events do not bear the true name
   bool unlinking = false;   // an unlink of this host is on its way
   SessionId session;        // of an ephemeral of this mount; 0 for others

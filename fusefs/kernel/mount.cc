@@ -19,6 +19,9 @@ namespace {
 // expire by themselves, so that the old name is asked about again. Long enough for the call that asked.
 constexpr double kLimboTimeout = 0.02;  // seconds
 
+// Attributes of an inode that is nobody's: no request about it comes within a replay.
+constexpr double kNobodyTimeout = 60;  // seconds
+
 constexpr std::chrono::seconds kDiskWait{1};
 
 int test_delay_ms(const char* variable) {
@@ -181,6 +184,19 @@ void Mount::reply_attributes(fuse_req_t req, Ino ino) {
 }
 
 void Mount::reply_replay_entry(fuse_req_t req, Ino ino) {
+  if (ino == replay::kNobodysFile || ino == replay::kNobodysDirectory) {
+    const bool directory = ino == replay::kNobodysDirectory;
+    Shown nobody;
+    nobody.attr.st_ino = ino;
+    nobody.attr.st_mode = directory ? S_IFDIR | 0700 : S_IFREG | 0600;
+    nobody.attr.st_nlink = directory ? 2 : 1;
+    nobody.attr.st_uid = fuse_req_ctx(req)->uid;  // the helper may remove it from a sticky directory
+    nobody.attr.st_gid = fuse_req_ctx(req)->gid;
+    nobody.timeout = kNobodyTimeout;
+    const fuse_entry_param entry = entry_of(ino, nobody, false);
+    fuse_reply_entry(req, &entry);
+    return;
+  }
   const Deadline deadline = within(kDirectoryDeadline);
   const Credentials who = caller(req);
   for (;;) {

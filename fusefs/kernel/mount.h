@@ -113,6 +113,11 @@ class WriteSide {
   virtual std::optional<wire::NodeInfo> deferred(NodeId parent, std::string_view znode_name) const = 0;
   virtual std::optional<wire::NodeInfo> deferred(NodeId id) const = 0;
   virtual std::vector<wire::NodeInfo> deferred_in(NodeId parent) const = 0;
+  // The replay of another's change has told that this name has gone, while a file of it exists on this host only, for
+  // which the kernel has raised CREATE before. [exclusive lock held]
+  virtual void told_gone(NodeId parent, std::string_view znode_name) = 0;
+  // Was it, of this node that has now been created for all? Then CREATE is to be raised once more. [exclusive lock held]
+  virtual bool was_told_gone(NodeId id) const = 0;
   // The event has been applied to the memory. [I/O thread, exclusive lock held]
   virtual void on_change(const wire::ChangeEvent& event) = 0;
   // [I/O thread or background thread, no lock held]
@@ -172,7 +177,8 @@ class Mount {
   // Somebody is about to remove that directory: see CachedNode::children_dir_open. Shared lock held.
   void children_dir_goes(Ino parent, std::string_view shown) const;
   // The answer to a replay's LOOKUP, MKNOD, MKDIR, SYMLINK (replay::Say::kNode): an entry reply with that inode, dead
-  // or alive, timeout 0. Without any lock; may ask the replica, so that the kernel only gets nodes that are held.
+  // or alive, timeout 0. Without any lock; may ask the replica, so that the kernel only gets nodes that are held. Also
+  // for replay::kNobodysFile and kNobodysDirectory, which have no record, and whose forgetting is ignored.
   void reply_replay_entry(fuse_req_t req, Ino ino);
 
   // The replica's disk, for statfs: asked for now, the last known when no answer comes within a second.

@@ -139,6 +139,20 @@ std::optional<wire::NodeInfo> Writes::deferred(NodeId id) const {
   return deferred_info(*file, mount_.cache());
 }
 
+void Writes::told_gone(NodeId parent, std::string_view znode_name) {
+  const FilePtr file = files_.deferred(parent, znode_name);
+  if (file == nullptr) return;
+  const std::lock_guard lock(file->mutex);
+  file->told_gone = true;
+}
+
+bool Writes::was_told_gone(NodeId id) const {
+  const FilePtr file = files_.find(id);
+  if (file == nullptr) return false;
+  const std::lock_guard lock(file->mutex);
+  return file->told_gone;
+}
+
 std::vector<wire::NodeInfo> Writes::deferred_in(NodeId parent) const {
   std::vector<wire::NodeInfo> out;
   for (const FilePtr& file : files_.deferred_in(parent)) {

@@ -250,9 +250,11 @@ void NodeCache::replace(CachedNode& node, wire::NodeInfo info, const ByKernel& b
       const bool stays = shown && old_parent == new_parent && old_name == new_name;
       if (!stays && !by_kernel(view)) lose_if_known(node, node.info, view, effects);
     }
-    if (node.info.parent != info.parent || node.info.name != info.name) unlink(info.id, node.info);
+    const bool moved = node.info.parent != info.parent || node.info.name != info.name;
+    if (moved) unlink(info.id, node.info);
     if (node.info.stat.mzxid != info.stat.mzxid || node.info.null_data != info.null_data) set_data(node, nullptr);
-    if (!(node.info.stat == info.stat && node.info.acl == info.acl && node.info.attributes == info.attributes)) {
+    // Moved: its attributes must be asked for, so that the old name, which the kernel still has, is found to be wrong.
+    if (moved || !(node.info.stat == info.stat && node.info.acl == info.acl && node.info.attributes == info.attributes)) {
       touch(info.id, node, effects);
     }
   } else {

@@ -13,16 +13,12 @@ using replay::Event;
 using replay::EventKind;
 using replay::NodeType;
 
-
 NodeType node_type(Shape shape, View view) {
   const mode_t type = type_of(shape, view);
   return type == S_IFDIR ? NodeType::kDirectory : type == S_IFLNK ? NodeType::kSymlink : NodeType::kFile;
 }
 
-struct Place {
-  Ino parent = 0;
-  std::string name;
-};
+using Place = ShownName;
 
 // Where that half is, if it is shown at all.
 std::optional<Place> place(const wire::NodeInfo& info, View view) {
@@ -171,6 +167,26 @@ class Planner {
 }  // namespace
 
 std::vector<replay::Event> plan_replay(const PlanInput& in) { return Planner(in).run(); }
+
+std::vector<ShownName> raised_by_kernel(const PlanInput& in) {
+  std::vector<ShownName> out;
+  const wire::NodeInfo& info = in.event->node;
+  wire::NodeInfo was = in.before ? *in.before : info;
+  if (in.event->kind == wire::ChangeKind::kRenamed) {
+    was = info;
+    was.parent = in.event->old_parent;
+    was.name = in.event->old_name;
+  }
+  for (const View view : kBothViews) {
+    if (!in.by_kernel(view)) continue;
+    const auto old = in.event->kind == wire::ChangeKind::kCreated ? std::nullopt : place(was, view);
+    const auto now = in.event->kind == wire::ChangeKind::kDeleted ? std::nullopt : place(info, view);
+    if (old && now && old->parent == now->parent && old->name == now->name) continue;
+    if (old) out.push_back(*old);
+    if (now) out.push_back(*now);
+  }
+  return out;
+}
 
 replay::Event plain_invalidation(const LostName& lost) {
   Event e;

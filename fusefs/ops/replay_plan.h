@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "common/wire/extension.h"
@@ -27,6 +28,14 @@ struct PlanInput {
 // In the order in which they are to be replayed. Every element of `lost` is the (old) name of exactly one kDelete or
 // kRename event.
 std::vector<replay::Event> plan_replay(const PlanInput& in);
+
+// Names of which this mount's kernel has raised that event itself (by_kernel): older events of them that still wait for
+// their replay are overtaken (replay/event.h).
+struct ShownName {
+  Ino parent = 0;
+  std::string name;
+};
+std::vector<ShownName> raised_by_kernel(const PlanInput& in);
 
 // The event that only takes a lost name out of the kernel's cache.
 replay::Event plain_invalidation(const LostName& lost);

@@ -1,9 +1,14 @@
 // What the replay of remote changes talks about: plain data (filesystem.md section 5). A node is named by its FUSE
 // inode number (the nodeid that the kernel knows it by), a directory likewise, a name by its spelling in the mount.
+//
+// Overtaking. While an event waits for its replay, this host may change the same name, and the kernel raises the newer
+// event at once. Raised after it, the older one would tell of a name what is not true any more: that of an overtaken
+// name is left out (overtake()), and what is left of the event is raised (what_is_left()).
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace coord::fs::replay {
 
@@ -13,6 +18,7 @@ enum class EventKind : std::uint8_t {
   kCreate,      // CREATE, and for a file without x bits OPEN, CLOSE_WRITE
   kDelete,      // DELETE on the directory; ATTRIB, DELETE_SELF on the node
   kRename,      // MOVED_FROM, MOVED_TO, MOVE_SELF
+  kGone,        // DELETE_SELF alone: of a kDelete whose name was overtaken. Only what_is_left() makes it
 };
 
 enum class NodeType : std::uint8_t { kFile, kDirectory, kSymlink };
@@ -31,6 +37,25 @@ struct Event {
   bool seen = true;
   // False: only the invalidation of the names, no inotify event: the kernel has raised it already, or nobody can watch.
   bool raise = true;
+  bool overtaken = false;      // kDelete, kRename: (parent, name) was
+  bool new_overtaken = false;  // kRename: (new_parent, new_name) was
 };
+
+// Inode numbers of nobody, neither node's nor the root's: what is deleted when only a name is to be told of.
+inline constexpr std::uint64_t kNobodysFile = 2;
+inline constexpr std::uint64_t kNobodysDirectory = 3;
+
+// The name by which a kGone's node is looked up once more, in the directory that it was in. No znode can have it.
+inline constexpr std::string_view kGoneName = "\x01gone";
+
+// The kernel has just raised a newer event of that name itself. No effect on events that are not of it.
+void overtake(Event& event, std::uint64_t parent, std::string_view name);
+
+// What is still to be raised, and how; the event itself if nothing of it was overtaken. The names of `event` are to be
+// invalidated in any case.
+//   kDelete   its node is told that it has gone (kGone), if the kernel knows it;
+//   kRename   new name overtaken: kDelete of the old one, by nobody's inode, because the node may live on elsewhere;
+//             old name overtaken: kCreate of the new one; both: nothing.
+Event what_is_left(const Event& event);
 
 }  // namespace coord::fs::replay

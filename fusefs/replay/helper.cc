@@ -137,6 +137,10 @@ int perform(const Job& job, const char* mountpoint) {
                                job.event.type == NodeType::kDirectory ? AT_REMOVEDIR : 0));
     case EventKind::kRename:
       return replay_rename(root.get(), directory.get(), job);
+    case EventKind::kGone: {
+      const Fd node(::openat(directory.get(), job.event.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+      return node.ok() ? 0 : errno;
+    }
   }
   return EINVAL;
 }

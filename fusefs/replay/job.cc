@@ -53,7 +53,7 @@ bool decode_job(std::string_view bytes, Job& job) {
     texts[i]->assign(bytes.substr(0, head.sizes[i]));
     bytes.remove_prefix(head.sizes[i]);
   }
-  if (!bytes.empty() || head.kind > static_cast<std::uint8_t>(EventKind::kRename) ||
+  if (!bytes.empty() || head.kind > static_cast<std::uint8_t>(EventKind::kGone) ||
       head.type > static_cast<std::uint8_t>(NodeType::kSymlink)) {
     return false;
   }

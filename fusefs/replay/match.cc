@@ -25,7 +25,7 @@ FsCall create_call(NodeType type) {
 }  // namespace
 
 std::optional<Match> JobMatcher::lookup(std::uint64_t parent, std::string_view name) {
-  if (raised_) return std::nullopt;
+  if (raised_ || overtaken_) return std::nullopt;
   const bool old_name = parent == event_.parent && name == event_.name;
   switch (event_.kind) {
     case EventKind::kData:
@@ -47,6 +47,11 @@ std::optional<Match> JobMatcher::lookup(std::uint64_t parent, std::string_view n
       if (parent != event_.new_parent || name != event_.new_name) return std::nullopt;
       ++lookups_new_;
       return say(Say::kAbsent);
+    case EventKind::kGone:
+      // Its last dentry goes with the kernel's answer, or with the invalidation behind the job, and its link count is 0.
+      if (!old_name) return std::nullopt;
+      raised_ = true;
+      return say(Say::kNode);
   }
   return std::nullopt;
 }
@@ -55,7 +60,7 @@ std::optional<Match> JobMatcher::lookup(std::uint64_t parent, std::string_view n
 // us for it in this job, may stand for another node than ours: refused.
 bool JobMatcher::raises(FsCall call, std::uint64_t node, std::string_view name, std::uint64_t new_parent,
                         std::string_view new_name) const {
-  if (raised_) return false;
+  if (raised_ || overtaken_) return false;
   const bool old_name = node == event_.parent && name == event_.name;
   switch (event_.kind) {
     case EventKind::kData:
@@ -69,6 +74,8 @@ bool JobMatcher::raises(FsCall call, std::uint64_t node, std::string_view name, 
     case EventKind::kRename:
       return call == FsCall::kRename && old_name && new_parent == event_.new_parent && new_name == event_.new_name &&
              lookups_ >= lookups_before_rename(event_.type) && lookups_new_ > 0;
+    case EventKind::kGone:
+      return false;
   }
   return false;
 }
@@ -76,6 +83,17 @@ bool JobMatcher::raises(FsCall call, std::uint64_t node, std::string_view name, 
 bool JobMatcher::may_open(std::uint64_t node) const {
   if (opened_ || node != event_.ino || event_.executable || event_.type != NodeType::kFile) return false;
   return event_.kind == EventKind::kData ? !raised_ : event_.kind == EventKind::kCreate && raised_;
+}
+
+void JobMatcher::overtaken(std::uint64_t parent, std::string_view name) {
+  Event touched = event_;
+  overtake(touched, parent, name);
+  overtaken_ = overtaken_ || touched.overtaken || touched.new_overtaken || touched.raise != event_.raise;
+}
+
+bool JobMatcher::told_gone(std::uint64_t parent, std::string_view name) const {
+  const bool takes_name = event_.kind == EventKind::kDelete || event_.kind == EventKind::kRename;
+  return raised_ && takes_name && event_.parent == parent && event_.name == name;
 }
 
 std::optional<Match> JobMatcher::match(FsCall call, std::uint64_t node, std::string_view name,

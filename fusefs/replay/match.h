@@ -56,8 +56,16 @@ class JobMatcher {
   std::optional<Match> match(FsCall call, std::uint64_t node, std::string_view name, std::uint64_t new_parent = 0,
                              std::string_view new_name = {});
 
+  // From here on nothing of the job is answered: what it would raise is out of date (event.h). It is to be given what is
+  // left of its event, as a new job. The caller of the newer change holds the lock of the name's directory, which every
+  // call that raises an event of it holds from its LOOKUP on: so none of them is under way.
+  void overtaken(std::uint64_t parent, std::string_view name);
+
   // The call that raises the event was matched: the kernel raises it when it has the answer, unless it finds a fault.
   bool raised() const { return raised_; }
+
+  // It has told, or is telling, that this name has gone from its directory.
+  bool told_gone(std::uint64_t parent, std::string_view name) const;
 
   const Event& event() const { return event_; }
 
@@ -73,6 +81,7 @@ class JobMatcher {
   int lookups_new_ = 0;  // of the new name of a rename
   bool opened_ = false;
   bool raised_ = false;
+  bool overtaken_ = false;
 };
 
 // What to do after a dispatch. `error`: the errno that the helper answered, 0 for success, nullopt if it died or hung

@@ -157,6 +157,7 @@ std::optional<Taken> EventQueue::take(const std::function<bool(std::uint64_t)>& 
     if (!first_everywhere(ticket, event)) continue;
     if (busy(event.parent) || (two_directories(event) && busy(event.new_parent))) continue;
     Taken taken{ticket, extract(ticket)};
+    taken_.emplace(ticket, taken.event);
     active_.insert(taken.event.parent);
     if (two_directories(taken.event)) active_.insert(taken.event.new_parent);
     return taken;
@@ -164,7 +165,15 @@ std::optional<Taken> EventQueue::take(const std::function<bool(std::uint64_t)>& 
   return std::nullopt;
 }
 
+void EventQueue::overtake(std::uint64_t parent, std::string_view name) {
+  if (const auto it = by_directory_.find(parent); it != by_directory_.end()) {
+    for (const std::uint64_t ticket : it->second) replay::overtake(waiting_.at(ticket), parent, name);
+  }
+  for (auto& [ticket, event] : taken_) replay::overtake(event, parent, name);
+}
+
 void EventQueue::done(const Taken& taken) {
+  taken_.erase(taken.ticket);
   COORD_CHECK(active_.erase(taken.event.parent) == 1);
   if (two_directories(taken.event)) COORD_CHECK(active_.erase(taken.event.new_parent) == 1);
 }

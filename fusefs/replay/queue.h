@@ -22,6 +22,7 @@
 #include <list>
 #include <optional>
 #include <set>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -52,6 +53,13 @@ class EventQueue {
   // nullopt: nothing can be done now. Looks at no more than kLookMax waiting directories.
   std::optional<Taken> take(const std::function<bool(std::uint64_t directory)>& busy);
 
+  // The kernel has raised a newer event of this name itself: those that wait, or were taken and are not done, are of the
+  // past (event.h).
+  void overtake(std::uint64_t parent, std::string_view name);
+
+  // The event as it is now, of one that was taken and is not done.
+  const Event& current(const Taken& taken) const { return taken_.at(taken.ticket); }
+
   // The event is finished, its directories are free again.
   void done(const Taken& taken);
 
@@ -78,7 +86,8 @@ class EventQueue {
   std::unordered_map<std::uint64_t, Event> waiting_;         // by ticket; tickets grow in order of arrival
   std::unordered_map<std::uint64_t, Tickets> by_directory_;  // a rename stands in both directories
   std::unordered_map<std::uint64_t, Tickets> by_node_;
-  std::unordered_set<std::uint64_t> active_;  // directories of taken events
+  std::unordered_map<std::uint64_t, Event> taken_;  // by ticket, not done
+  std::unordered_set<std::uint64_t> active_;        // directories of taken events
   std::list<std::uint64_t> turn_;             // directories with waiting events, the next one to look at first
   std::unordered_map<std::uint64_t, std::list<std::uint64_t>::iterator> turn_of_;
   std::uint64_t next_ticket_ = 1;

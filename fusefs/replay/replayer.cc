@@ -41,7 +41,7 @@ struct Replayer::State {
   std::vector<std::shared_ptr<Worker>> workers;  // fixed after start()
   std::atomic<bool> told{false};                 // the log says already that jobs are forbidden
 
-  std::mutex mutex;  // guards all below
+  std::mutex mutex;  // guards all below; before a worker's
   std::condition_variable work;     // for idle workers
   std::condition_variable stop;     // for workers that wait for a helper
   std::condition_variable settled;  // for stop() and wait_idle()
@@ -65,12 +65,14 @@ class Replayer::Worker {
   // Is `tid` this worker's present helper? Then `match` is its answer.
   bool match(pid_t tid, FsCall call, std::uint64_t node, std::string_view name, std::uint64_t new_parent,
              std::string_view new_name, std::optional<Match>& match);
+  bool overtaken(std::uint64_t parent, std::string_view name);  // true: as Replayer::overtake()
   // From stop(): ends a job that hangs.
   void kill_helper();
 
  private:
-  void process(State& state, const Event& event);
-  Outcome attempt(State& state, const Event& event, int attempts);
+  void process(State& state, const Taken& taken);
+  Outcome attempt(State& state, const Taken& taken, int attempts);
+  bool install(State& state, const Taken& taken, const Event& seen, const Job& job);
   bool locate(State& state, const Event& event, Job& job) const;
   bool ensure_helper(State& state);
   void retire();
@@ -148,6 +150,13 @@ bool Replayer::Worker::match(pid_t tid, FsCall call, std::uint64_t node, std::st
   return true;
 }
 
+bool Replayer::Worker::overtaken(std::uint64_t parent, std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  if (!job_) return false;
+  job_->overtaken(parent, name);
+  return job_->told_gone(parent, name);
+}
+
 // False: the replayer stops.
 bool Replayer::Worker::ensure_helper(State& state) {
   while (true) {
@@ -189,22 +198,34 @@ bool Replayer::Worker::locate(State& state, const Event& event, Job& job) const 
   return true;
 }
 
-Outcome Replayer::Worker::attempt(State& state, const Event& event, int attempts) {
+// From here on the helper's calls are answered for the job. False: a name was overtaken since the event was `seen`.
+bool Replayer::Worker::install(State& state, const Taken& taken, const Event& seen, const Job& job) {
+  const std::lock_guard state_lock(state.mutex);  // overtake() finds the event as it is, or the job
+  const Event& now = state.queue.current(taken);
+  if (now.raise != seen.raise || now.overtaken != seen.overtaken || now.new_overtaken != seen.new_overtaken) return false;
+  const std::lock_guard lock(mutex_);
+  job_.emplace(job.event);
+  return true;
+}
+
+Outcome Replayer::Worker::attempt(State& state, const Taken& taken, int attempts) {
+  Event event;
+  {
+    const std::lock_guard lock(state.mutex);
+    event = state.queue.current(taken);
+  }
   const bool names_change = event.kind != EventKind::kData && event.kind != EventKind::kAttributes;
   if (names_change) state.host.invalidate_entry(event.parent, event.name);
   if (event.kind == EventKind::kRename) state.host.invalidate_entry(event.new_parent, event.new_name);
-  if (!event.raise || !ensure_helper(state)) return Outcome::kGiveUp;
+  const Event left = what_is_left(event);
+  if (!left.raise || !ensure_helper(state)) return Outcome::kGiveUp;
   Job job;
-  if (!locate(state, event, job)) return Outcome::kGiveUp;
+  if (!locate(state, left, job)) return Outcome::kGiveUp;
   job.id = next_job_++;
   job.device = state.device;
   job.read_only = state.options.read_only;
-  HelperProcess* helper = nullptr;
-  {
-    const std::lock_guard lock(mutex_);
-    job_.emplace(job.event);
-    helper = helper_.get();  // only this thread takes it away
-  }
+  if (!install(state, taken, event, job)) return Outcome::kAgain;
+  HelperProcess* const helper = helper_.get();  // only this thread takes it away
   const auto answer = helper->run(job, static_cast<int>(state.options.deadline.count()));
   bool raised = false;
   {
@@ -212,6 +233,7 @@ Outcome Replayer::Worker::attempt(State& state, const Event& event, int attempts
     raised = job_->raised();
     job_.reset();
   }
+  if (left.kind == EventKind::kGone) state.host.invalidate_entry(left.parent, left.name);
   if (!answer) {
     log::warn(kLog, "helper pid={} died or did not answer", helper->pid());
     retire();
@@ -227,10 +249,10 @@ Outcome Replayer::Worker::attempt(State& state, const Event& event, int attempts
   return outcome(answer->error, raised, attempts);
 }
 
-void Replayer::Worker::process(State& state, const Event& event) {
+void Replayer::Worker::process(State& state, const Taken& taken) {
   Outcome result = Outcome::kAgain;
   for (int attempts = 1; result == Outcome::kAgain; ++attempts) {
-    result = attempt(state, event, attempts);
+    result = attempt(state, taken, attempts);
     const std::lock_guard lock(state.mutex);
     if (state.stopping && result == Outcome::kAgain) result = Outcome::kGiveUp;
   }
@@ -238,9 +260,9 @@ void Replayer::Worker::process(State& state, const Event& event) {
   {
     const std::lock_guard lock(state.mutex);
     if (raised) ++state.counters.raised;
-    if (!raised && event.raise) ++state.counters.given_up;
+    if (!raised && taken.event.raise) ++state.counters.given_up;
   }
-  state.host.finished(event, raised);
+  state.host.finished(taken.event, raised);
 }
 
 void Replayer::Worker::work(State& state) {
@@ -258,7 +280,7 @@ void Replayer::Worker::work(State& state) {
       continue;
     }
     lock.unlock();
-    process(state, taken->event);
+    process(state, *taken);
     lock.lock();
     state.queue.done(*taken);  // no notification: this thread takes what that has set free
     if (state.queue.idle()) state.settled.notify_all();
@@ -339,6 +361,14 @@ void Replayer::add(Event event) {
   }
   if (refused) removed.push_back(std::move(event));
   for (const Event& gone : removed) state_->host.finished(gone, false);
+}
+
+bool Replayer::overtake(std::uint64_t parent, std::string_view name) {
+  const std::lock_guard lock(state_->mutex);
+  state_->queue.overtake(parent, name);
+  bool told_gone = false;
+  for (const auto& worker : state_->workers) told_gone = worker->overtaken(parent, name) || told_gone;
+  return told_gone;
 }
 
 std::optional<Match> Replayer::match_helper(pid_t tid, FsCall call, std::uint64_t node, std::string_view name,

@@ -6,6 +6,7 @@
 //   2. if the event is to be raised: the job goes to the worker's own helper, whose system calls come back as FUSE
 //      requests and are recognised by match(); on EEXIST or a refused call again from 1, with fresh paths;
 //   3. Host::finished.
+// Events of names that this host has changed since are not raised, or what is left of them (event.h).
 // A worker may hang in 1 for as long as somebody holds the directory's lock: so there are several, each with its own
 // helper, and Host::directory_busy lets them leave such a directory for later.
 //
@@ -93,6 +94,13 @@ class Replayer {
 
   // Any thread, in the order of the transactions. Does not block. See Host::finished.
   void add(Event event);
+
+  // The kernel is about to raise, or has raised, a newer event of this name itself; its caller holds the lock of the
+  // directory until then (but for what exists on this host only: Coherence). Any thread, before the kernel has its
+  // answer, and after add() of what is older. Looks at every waiting event of the directory. True: an event that is being raised
+  // now tells, or has told, that the name has gone; if the caller does not hold the directory's lock, that may come
+  // after what it had the kernel raise.
+  bool overtake(std::uint64_t parent, std::string_view name);
 
   // To be called at the start of each handler of a request in FsCall, with fuse_req_ctx()->pid. nullopt: not a replay,
   // go on as usual. Any thread; costs a few loads when `tid` is not a helper's. tid 0 never matches.

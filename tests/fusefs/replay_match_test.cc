@@ -52,6 +52,95 @@ TEST(ReplayMatch, WhatDoesNotBelongToTheJobIsRefused) {
   }
 }
 
+TEST(ReplayMatch, AnOvertakenJobIsNotAnswered) {
+  for (const EventKind kind : {EventKind::kCreate, EventKind::kDelete, EventKind::kRename}) {
+    JobMatcher other_name(event(kind));
+    other_name.overtaken(kDir, "x");
+    other_name.overtaken(kOther, "n");
+    EXPECT_TRUE(other_name.match(FsCall::kLookup, kDir, "n"));
+    JobMatcher m(event(kind));
+    m.match(FsCall::kLookup, kDir, "n");
+    m.match(FsCall::kLookup, kOther, "m");
+    m.overtaken(kDir, "n");
+    EXPECT_SAY(m, '-', FsCall::kLookup, kDir, "n");
+    EXPECT_SAY(m, 'R', FsCall::kMknod, kDir, "n");
+    EXPECT_SAY(m, 'R', FsCall::kUnlink, kDir, "n");
+    EXPECT_SAY(m, 'R', FsCall::kRename, kDir, "n", kOther, "m");
+    EXPECT_FALSE(m.raised());
+  }
+  JobMatcher by_new_name(event(EventKind::kRename));
+  by_new_name.overtaken(kOther, "m");
+  EXPECT_SAY(by_new_name, '-', FsCall::kLookup, kDir, "n");
+}
+
+TEST(ReplayMatch, GoneIsOneLookup) {
+  Event deleted = event(EventKind::kDelete);
+  deleted.overtaken = true;
+  const Event gone = what_is_left(deleted);
+  JobMatcher m(gone);
+  EXPECT_SAY(m, '-', FsCall::kLookup, kDir, "n");
+  EXPECT_SAY(m, 'N', FsCall::kLookup, kDir, kGoneName);
+  EXPECT_TRUE(m.raised());
+  EXPECT_FALSE(m.told_gone(kDir, "n"));
+  EXPECT_SAY(m, 'R', FsCall::kUnlink, kDir, kGoneName);
+}
+
+TEST(ReplayMatch, WhichNameItHasToldToBeGone) {
+  JobMatcher deleted(event(EventKind::kDelete));
+  deleted.match(FsCall::kLookup, kDir, "n");
+  EXPECT_FALSE(deleted.told_gone(kDir, "n"));
+  deleted.match(FsCall::kUnlink, kDir, "n");
+  EXPECT_TRUE(deleted.told_gone(kDir, "n"));
+  EXPECT_FALSE(deleted.told_gone(kDir, "x"));
+  JobMatcher created(event(EventKind::kCreate));
+  created.match(FsCall::kLookup, kDir, "n");
+  created.match(FsCall::kMknod, kDir, "n");
+  EXPECT_FALSE(created.told_gone(kDir, "n"));
+}
+
+TEST(ReplayEvent, WhatIsLeftOfAnOvertakenOne) {
+  Event created = event(EventKind::kCreate);
+  overtake(created, kDir, "n");
+  EXPECT_FALSE(what_is_left(created).raise);
+
+  Event deleted = event(EventKind::kDelete);
+  overtake(deleted, kDir, "n");
+  EXPECT_EQ(what_is_left(deleted).kind, EventKind::kGone);
+  EXPECT_EQ(what_is_left(deleted).ino, kNode);
+  EXPECT_TRUE(what_is_left(deleted).raise);
+  deleted.seen = false;
+  EXPECT_FALSE(what_is_left(deleted).raise) << "nobody can watch it";
+
+  for (const NodeType type : {NodeType::kFile, NodeType::kDirectory}) {
+    Event old_name = event(EventKind::kRename, type);
+    overtake(old_name, kDir, "n");
+    Event left = what_is_left(old_name);
+    EXPECT_EQ(left.kind, EventKind::kCreate);
+    EXPECT_EQ(left.ino, kNode);
+    EXPECT_EQ(left.parent, kOther);
+    EXPECT_EQ(left.name, "m");
+
+    Event new_name = event(EventKind::kRename, type);
+    overtake(new_name, kOther, "m");
+    left = what_is_left(new_name);
+    EXPECT_EQ(left.kind, EventKind::kDelete);
+    EXPECT_EQ(left.ino, type == NodeType::kFile ? kNobodysFile : kNobodysDirectory) << "the node may live on";
+    EXPECT_EQ(left.parent, kDir);
+    EXPECT_EQ(left.name, "n");
+    EXPECT_TRUE(left.raise);
+    overtake(new_name, kDir, "n");
+    EXPECT_FALSE(what_is_left(new_name).raise);
+  }
+
+  Event data = event(EventKind::kData);
+  overtake(data, kDir, "n");
+  EXPECT_TRUE(what_is_left(data).raise) << "of the node, whatever its name";
+  Event elsewhere = event(EventKind::kDelete);
+  overtake(elsewhere, kOther, "n");
+  overtake(elsewhere, kDir, "m");
+  EXPECT_EQ(what_is_left(elsewhere).kind, EventKind::kDelete);
+}
+
 TEST(ReplayMatch, Data) {
   JobMatcher m(event(EventKind::kData));
   EXPECT_SAY(m, '-', FsCall::kLookup, kDir, "n");

@@ -17,7 +17,15 @@ using wire::NodeInfo;
 
 class Plan : public ::testing::Test {
  protected:
-  std::vector<replay::Event> plan(ChangeKind kind, const NodeInfo& info) {
+  std::vector<replay::Event> plan(ChangeKind kind, const NodeInfo& info) { return plan_replay(input(kind, info)); }
+  // "DIRECTORY/NAME ..." of raised_by_kernel().
+  std::string raised(ChangeKind kind, const NodeInfo& info) {
+    std::string out;
+    for (const ShownName& at : raised_by_kernel(input(kind, info)))
+      out += std::to_string(at.parent) + "/" + at.name + " ";
+    return out;
+  }
+  PlanInput input(ChangeKind kind, const NodeInfo& info) {
     event.kind = kind;
     event.node = info;
     PlanInput in;
@@ -28,7 +36,7 @@ class Plan : public ::testing::Test {
     in.lost = &lost;
     in.knows = [this](Ino ino) { return known.contains(ino); };
     in.by_kernel = [this](View view) { return ours.contains(view); };
-    return plan_replay(in);
+    return in;
   }
   static Ino data(std::uint64_t id) { return ino_of(NodeId{id}, View::kData); }
   static Ino dir(std::uint64_t id) { return ino_of(NodeId{id}, View::kDir); }
@@ -55,6 +63,18 @@ TEST_F(Plan, NothingForWhatTheKernelHasRaised) {
   EXPECT_TRUE(plan(ChangeKind::kCreated, node(5, 2, "a")).empty());
   EXPECT_TRUE(plan(ChangeKind::kData, node(5, 2, "a")).empty());
   EXPECT_TRUE(plan(ChangeKind::kDeleted, node(5, 2, "a")).empty());
+}
+
+TEST_F(Plan, TheNamesOfWhatTheKernelHasRaised) {
+  EXPECT_EQ(raised(ChangeKind::kCreated, node(5, 2, "a")), "");  // somebody else's
+  ours = {View::kData};
+  EXPECT_EQ(raised(ChangeKind::kCreated, node(5, 2, "a")), "9/a ");
+  EXPECT_EQ(raised(ChangeKind::kDeleted, node(5, 2, "a")), "9/a ");
+  before = node(5, 2, "a");
+  EXPECT_EQ(raised(ChangeKind::kData, node(5, 2, "a")), "");
+  event.old_parent = NodeId{3};
+  event.old_name = "old";
+  EXPECT_EQ(raised(ChangeKind::kRenamed, node(5, 2, "a")), "13/old 9/a ");
 }
 
 TEST_F(Plan, CreateInAKnownDirectory) {

@@ -66,6 +66,34 @@ TEST(ReplayQueue, OverflowDropsChangesButNeverAnInvalidation) {
   EXPECT_EQ(h.kinds(), "D10 D11 X14- R15- ");
 }
 
+TEST(ReplayQueue, OvertakenAreThoseThatWaitAndThoseThatWereTaken) {
+  Harness h;
+  h.add(event(EventKind::kDelete, 10));
+  h.add(event(EventKind::kDelete, 11));
+  h.add(rename_event(12, kOther, kDir));
+  const auto taken = h.queue.take([](std::uint64_t) { return false; });
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(taken->event.ino, 10U);
+  for (const char* name : {"n10", "n11", "moved"}) h.queue.overtake(kDir, name);
+  h.add(event(EventKind::kDelete, 13));
+  h.queue.overtake(kDir, "n14");
+  h.add(event(EventKind::kDelete, 14));  // newer
+  EXPECT_TRUE(h.queue.current(*taken).overtaken);
+  EXPECT_FALSE(taken->event.overtaken) << "as it came";
+  h.queue.done(*taken);
+  std::vector<bool> overtaken;
+  for (const Event& e : h.drain()) overtaken.push_back(e.overtaken || e.new_overtaken);
+  EXPECT_EQ(overtaken, (std::vector<bool>{true, true, false, false}));
+}
+
+TEST(ReplayQueue, AnOvertakenCreateTellsNothing) {
+  Harness h;
+  h.add(event(EventKind::kCreate, 10));
+  h.queue.overtake(kDir, "n10");
+  h.add(event(EventKind::kData, 10));  // not told by the create any more
+  EXPECT_EQ(h.kinds(), "C10- D10 ");
+}
+
 TEST(ReplayQueue, ConsecutiveChangesAreOne) {
   Harness h;
   for (int i = 0; i < 5; ++i) {
