@@ -261,16 +261,32 @@ void read(Reader& r, SetNodeDataRequest& v) {
   v.version = r.i32();
 }
 
+namespace {
+
+void write(Writer& w, const NodePlace& v) {
+  put_id(w, v.parent);
+  w.buffer(v.name);
+}
+
+void read(Reader& r, NodePlace& v) {
+  v.parent = get_id(r);
+  v.name = r.string();
+}
+
+}  // namespace
+
 void write(Writer& w, const DeleteNodeRequest& v) {
   write(w, v.header);
   put_id(w, v.node);
   put_enum(w, v.half);
+  write(w, v.at);
 }
 
 void read(Reader& r, DeleteNodeRequest& v) {
   read(r, v.header);
   v.node = get_id(r);
   v.half = get_enum(r, DeleteHalf::kWhole, DeleteHalf::kChildren);
+  read(r, v.at);
 }
 
 void write(Writer& w, const SetAttributesRequest& v) {
@@ -299,6 +315,7 @@ void write(Writer& w, const RenameRequest& v) {
   put_id(w, v.new_parent);
   w.buffer(v.new_name);
   put_u32(w, v.flags);
+  write(w, v.at);
 }
 
 void read(Reader& r, RenameRequest& v) {
@@ -307,6 +324,7 @@ void read(Reader& r, RenameRequest& v) {
   v.new_parent = get_id(r);
   v.new_name = r.string();
   v.flags = get_u32(r);
+  read(r, v.at);
 }
 
 void write(Writer& w, const ForgetRequest& v) { put_ids(w, v.nodes); }

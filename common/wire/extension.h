@@ -133,12 +133,23 @@ enum class DeleteHalf : std::uint8_t {
   kData = 1,      // unlink NAME: the znode, or its data (set to null) if it has children
   kChildren = 2,  // rmdir NAME@: kNotEmpty if it has children; the znode if its data is null, else nothing
 };
-// 1012. kStaleNode, kNotEmpty, kNoAuth (DELETE and search on the parent; with a sticky parent, ownership too).
+// Where a node has to be for a change of its name: who says `mv a b` or `rm a` means what is at `a`, and of two hosts
+// that move the same file away only one may succeed. Else kNoNode: nothing is done. parent 0: wherever it is.
+struct NodePlace {
+  NodeId parent;
+  std::string name;  // znode name
+
+  bool operator==(const NodePlace&) const = default;
+};
+
+// 1012. kStaleNode, kNoNode (not at `at`), kNotEmpty, kNoAuth (DELETE and search on the parent; with a sticky parent,
+// ownership too).
 // Reply: `i8 what`: 0 nothing, 1 the znode went, 2 its data became null.
 struct DeleteNodeRequest {
   MutationHeader header;
   NodeId node;
   DeleteHalf half = DeleteHalf::kWhole;
+  NodePlace at = {};
 };
 
 // 1013: chmod, chown, utimensat. kStaleNode, kNotPermitted (not the owner), kNoAuth (mtime "now" needs WRITE). Without
@@ -153,7 +164,8 @@ struct SetAttributesRequest {
   std::optional<std::int64_t> mtime_ns;  // -1: now, by the leader's clock
 };
 
-// 1014: renameat2. `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. The source must still be `node` (else kStaleNode).
+// 1014: renameat2. `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. The source must still exist (else kStaleNode), and be
+// at `at` (else kNoNode).
 // Onto a file: the target keeps its id, ACL and children and gets the data (and the source's ACL, if `who` may not read
 // the source); the source goes; kNotEmpty if the source has children. To a free name: the node and all below it
 // move, with ids, counters and Stat; ephemerals
@@ -164,6 +176,7 @@ struct RenameRequest {
   NodeId new_parent;
   std::string new_name;
   std::uint32_t flags = 0;
+  NodePlace at = {};
 };
 
 // 1031: no longer held. Reply: empty.

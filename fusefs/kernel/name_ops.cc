@@ -54,6 +54,15 @@ void Writes::empty_dot_data(fuse_req_t req, NodeId node, Ino parent, const Crede
   fuse_reply_err(req, 0);
 }
 
+bool Writes::other_by_now(Err err, Ino parent, const char* name, const Found& found, Deadline deadline) {
+  if (std::chrono::steady_clock::now() >= deadline) return false;
+  if (err == Err::kStaleNode) return true;
+  if (err != Err::kNoNode) return false;
+  const SharedLock lock(mount_.lock());
+  const Found now = mount_.find(parent, name);
+  return now.kind != found.kind || now.ino != found.ino;
+}
+
 bool Writes::remove_node(fuse_req_t req, const char* call, Ino parent, const char* name, const Found& found,
                          wire::DeleteHalf half, const Credentials& who, Deadline deadline) {
   const NodeId node = node_of(found.ino);
@@ -67,6 +76,7 @@ bool Writes::remove_node(fuse_req_t req, const char* call, Ino parent, const cha
   request.header.who = who;
   request.node = node;
   request.half = half;
+  request.at = {found.parent_node, found.znode_name};
   std::int64_t seq = 0;
   Hooks<int> hooks;
   hooks.submitted = [&](std::int64_t number) {
@@ -90,7 +100,7 @@ bool Writes::remove_node(fuse_req_t req, const char* call, Ino parent, const cha
       file->drop_at_release = false;
     }
   }
-  if (answer.err == Err::kStaleNode && std::chrono::steady_clock::now() < deadline) return false;
+  if (other_by_now(answer.err, parent, name, found, deadline)) return false;
   if (!answer.ok()) {
     refuse(req, write_errno(answer.err, answer.sent), call, parent, name, answer.err);
   } else {
@@ -266,6 +276,7 @@ bool Writes::rename_once(fuse_req_t req, Ino parent, const char* name, Ino new_p
   request.node = node_of(source.ino);
   request.new_parent = node_of(new_parent);
   request.flags = flags;
+  request.at = {source.parent_node, source.znode_name};
   const View view = view_of(source.ino);
   bool main = true;
   bool whole = true;  // the node has no half under another name that would have to stay
@@ -309,7 +320,7 @@ bool Writes::rename_once(fuse_req_t req, Ino parent, const char* name, Ino new_p
   const auto answer = mount_.replica().rename(request, left(deadline), std::move(hooks));
   if (!answer.ok()) {
     mount_.announcements().retract(seq);
-    if (answer.err == Err::kStaleNode && std::chrono::steady_clock::now() < deadline) {
+    if (other_by_now(answer.err, parent, name, source, deadline)) {
       // One of them has gone in between; the names may stand for others by now.
       for (const NodeId node : {moved, request.new_parent}) {
         static_cast<void>(mount_.coherence().fetch_node(node, who, deadline));  // the memory learns what it was

@@ -152,7 +152,10 @@ class Writes final : public WriteSide {
   void reply_created(fuse_req_t req, std::unique_ptr<Handle> handle, Ino ino, bool keep, fuse_file_info fi);
 
   // --- names (name_ops.cc)
-  // False: the node had gone already, and nothing is answered; its name may stand for another one by now.
+  // Another host was faster, and the memory knows it already (its change event comes before our answer): the name is to
+  // be looked at again.
+  bool other_by_now(Err err, Ino parent, const char* name, const Mount::Found& found, Deadline deadline);
+  // False: the node had gone from there already, and nothing is answered; the name may stand for another one by now.
   bool remove_node(fuse_req_t req, const char* call, Ino parent, const char* name, const Mount::Found& found,
                    wire::DeleteHalf half, const Credentials& who, Deadline deadline);
   bool unlink_deferred(const FilePtr& file);

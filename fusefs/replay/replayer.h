@@ -97,9 +97,9 @@ class Replayer {
 
   // The kernel is about to raise, or has raised, a newer event of this name itself; its caller holds the lock of the
   // directory until then (but for what exists on this host only: Coherence). Any thread, before the kernel has its
-  // answer, and after add() of what is older. Looks at every waiting event of the directory. True: an event that is being raised
-  // now tells, or has told, that the name has gone; if the caller does not hold the directory's lock, that may come
-  // after what it had the kernel raise.
+  // answer, and after add() of what is older. Looks at every waiting event of the directory.
+  // True: an event that is being raised now tells, or has told, that the name has gone; if the caller does not hold the
+  // lock of the directory, that may come after what it had the kernel raise.
   bool overtake(std::uint64_t parent, std::string_view name);
 
   // To be called at the start of each handler of a request in FsCall, with fuse_req_ctx()->pid. nullopt: not a replay,

@@ -147,12 +147,17 @@ Err Step::may_remove(const Overlay::View& parent, const Overlay::View& node) con
   return !sticky || is_owner(node) || is_owner(parent) ? Err::kOk : Err::kNoAuth;
 }
 
+bool Step::is_at(const Overlay::View& node, const wire::NodePlace& at) {
+  return at.parent == NodeId{} || (node.parent() == at.parent && node.name() == at.name);
+}
+
 Err Step::delete_node(const wire::DeleteNodeRequest& r) {
   constexpr std::int8_t kNothing = 0;
   constexpr std::int8_t kNode = 1;
   constexpr std::int8_t kData = 2;
   const Overlay::View node = overlay_.node(r.node);
   if (!node) return Err::kStaleNode;
+  if (!is_at(node, r.at)) return Err::kNoNode;
   if (const Err err = may_remove(overlay_.node(node.parent()), node); err != Err::kOk) return err;
   const bool has_children = node.num_children() != 0;
   const bool dir = node.attributes().shape == Shape::kDir;

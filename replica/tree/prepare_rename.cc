@@ -24,6 +24,7 @@ Err Step::rename(const wire::RenameRequest& r) {
   const Overlay::View source = overlay_.node(r.node);
   const Overlay::View parent = overlay_.node(r.new_parent);
   if (!source || !parent) return Err::kStaleNode;
+  if (!is_at(source, r.at)) return Err::kNoNode;
   if (parent.attributes().shape == Shape::kSymlink) return Err::kNotDirectory;
   if (is_reserved(source.id())) return Err::kNotPermitted;
   if (const Err err = may_remove(overlay_.node(source.parent()), source); err != Err::kOk) return err;

@@ -88,6 +88,7 @@ class Step {
   Err create_node(const wire::CreateNodeRequest& r);
   Err fill_null(const wire::CreateNodeRequest& r, const Overlay::View& parent, const Overlay::View& node);
   Err set_node_data(const wire::SetNodeDataRequest& r);
+  static bool is_at(const Overlay::View& node, const wire::NodePlace& at);
   Err delete_node(const wire::DeleteNodeRequest& r);
   Err set_attributes(const wire::SetAttributesRequest& r);
   Err may_remove(const Overlay::View& parent, const Overlay::View& node) const;

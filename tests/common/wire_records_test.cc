@@ -165,10 +165,10 @@ TEST(Records, ExtensionRecordsRoundTrip) {
                                       "data", Attributes{}, some_acl(), true, false});
   expect_round_trip(SetNodeDataRequest{some_header(), NodeId{5}, std::nullopt, 3});
   expect_round_trip(SetNodeDataRequest{some_header(), NodeId{5}, "", -1});
-  expect_round_trip(DeleteNodeRequest{some_header(), NodeId{5}, DeleteHalf::kChildren});
+  expect_round_trip(DeleteNodeRequest{some_header(), NodeId{5}, DeleteHalf::kChildren, {NodeId{4}, "at"}});
   expect_round_trip(SetAttributesRequest{some_header(), NodeId{5}, 0755, std::nullopt, 0xffffffffu, -1});
   expect_round_trip(SetAttributesRequest{some_header(), NodeId{5}, std::nullopt, 0, std::nullopt, std::nullopt});
-  expect_round_trip(RenameRequest{some_header(), NodeId{5}, NodeId{6}, "new", 3});
+  expect_round_trip(RenameRequest{some_header(), NodeId{5}, NodeId{6}, "new", 3, {NodeId{4}, "at"}});
   expect_round_trip(ForgetRequest{{NodeId{1}, NodeId{2}}});
   expect_round_trip(ResumeRequest{{NodeId{1}, NodeId{2}}});
   expect_round_trip(ResumeReply{{std::nullopt, some_node(), std::nullopt}});

@@ -215,7 +215,7 @@ inline void mutation_body(Input& in, Op op, wire::Writer& w) {
   if (op == Op::kDeleteNode) {
     const wire::MutationHeader header = header_from(in);
     const NodeId node = node_from(in);
-    return wire::write(w, wire::DeleteNodeRequest{header, node, static_cast<wire::DeleteHalf>(in.below(3))});
+    return wire::write(w, wire::DeleteNodeRequest{header, node, static_cast<wire::DeleteHalf>(in.below(3)), {}});
   }
   if (op == Op::kSetAttributes) {
     wire::SetAttributesRequest r;
@@ -234,6 +234,10 @@ inline void mutation_body(Input& in, Op op, wire::Writer& w) {
   r.new_name = name_from(in);
   const std::uint8_t flags = in.byte();
   r.flags = flags < 250 ? flags % 3 : flags;
+  if (flags % 8 == 0) {
+    r.at.parent = node_from(in);
+    r.at.name = name_from(in);
+  }
   wire::write(w, r);
 }
 

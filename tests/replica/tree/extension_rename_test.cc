@@ -68,6 +68,34 @@ TEST_F(Extension, RenameOntoAFile) {
   EXPECT_EQ(rename(target, top, "conf").err, Err::kNotEmpty);
 }
 
+// Of two hosts that move the same file away, or of which one removes what the other moves, one is told that it is not
+// there.
+TEST_F(Extension, ANodeThatIsElsewhereByNowIsLeftAlone) {
+  const NodeId job = file(top, "job");
+  const NodeId mine = dir(top, "mine");
+  const NodeId theirs = dir(top, "theirs");
+  const wire::NodePlace at{top, "job"};
+  w.prepare(w.request(Op::kRename, extension_body(wire::RenameRequest{header(), job, mine, "job", 0, at})));
+  w.prepare(w.request(Op::kRename, extension_body(wire::RenameRequest{header(), job, theirs, "job", 0, at})));
+  const wire::DeleteHalf whole = wire::DeleteHalf::kWhole;
+  w.prepare(w.request(Op::kDeleteNode, extension_body(wire::DeleteNodeRequest{header(), job, whole, at})));
+  const std::vector<Applied> replies = w.settle();
+  EXPECT_EQ(replies[0].err, Err::kOk);
+  EXPECT_EQ(replies[1].err, Err::kNoNode);
+  EXPECT_EQ(replies[2].err, Err::kNoNode);
+  EXPECT_EQ(this->at(mine, "job")->id, job);
+
+  // The same directory and another name, or the same name elsewhere, are other places.
+  for (const wire::NodePlace& other : {wire::NodePlace{mine, "jo"}, wire::NodePlace{theirs, "job"}}) {
+    EXPECT_EQ(w.code(Op::kRename, extension_body(wire::RenameRequest{header(), job, top, "x", 0, other})),
+              Err::kNoNode);
+    EXPECT_EQ(w.code(Op::kDeleteNode, extension_body(wire::DeleteNodeRequest{header(), job, whole, other})),
+              Err::kNoNode);
+  }
+  EXPECT_EQ(w.code(Op::kDeleteNode, extension_body(wire::DeleteNodeRequest{header(), job, whole, {mine, "job"}})),
+            Err::kOk);
+}
+
 TEST_F(Extension, RenameOntoAFileOfDataThatIsNotAppliedYet) {
   const NodeId source = file(top, "tmp", kRootUser, "first");
   const NodeId target = file(top, "conf", kRootUser, "old");

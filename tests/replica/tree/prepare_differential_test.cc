@@ -125,6 +125,7 @@ class Stream {
       extension(r);
     }
   }
+  wire::NodePlace place() { return below(3) == 0 ? wire::NodePlace{node(), name()} : wire::NodePlace{}; }
   void extension(Request& r) {
     switch (below(30) == 0 ? 0 : 1 + below(11)) {
       case 0:
@@ -164,7 +165,7 @@ class Stream {
         r.op = Op::kDeleteNode;
         r.body = extension_body(wire::DeleteNodeRequest{
             header(r.session), node(),
-            one_of({wire::DeleteHalf::kWhole, wire::DeleteHalf::kData, wire::DeleteHalf::kChildren})});
+            one_of({wire::DeleteHalf::kWhole, wire::DeleteHalf::kData, wire::DeleteHalf::kChildren}), place()});
         return;
       case 8: {
         wire::SetAttributesRequest c;
@@ -181,7 +182,7 @@ class Stream {
       default:
         r.op = Op::kRename;
         r.body = extension_body(
-            wire::RenameRequest{header(r.session), node(), node(), name(), one_of({0u, 0u, 0u, 1u, 2u})});
+            wire::RenameRequest{header(r.session), node(), node(), name(), one_of({0u, 0u, 0u, 1u, 2u}), place()});
         return;
     }
   }

@@ -192,6 +192,7 @@ void SimMount::set(NodeId node, std::int32_t version) {
 void SimMount::remove(NodeId node) {
   wire::DeleteNodeRequest r;
   r.node = node;
+  r.at = model_.place(node);
   Expected expected = model_.remove(node);
   submit(wire::Op::kDeleteNode, r, std::move(expected));
 }
@@ -202,6 +203,7 @@ void SimMount::rename(NodeId node, std::size_t dir, const std::string& name, std
   r.new_parent = model_.dir(dir);
   r.new_name = name;
   r.flags = flags;
+  r.at = model_.place(node);
   Expected expected = model_.rename(node, dir, name, flags);
   submit(wire::Op::kRename, std::move(r), std::move(expected));
 }

@@ -104,6 +104,13 @@ Expected MountModel::remove(NodeId id) {
   return {};
 }
 
+wire::NodePlace MountModel::place(NodeId id) const {
+  for (const auto& [handle, node] : nodes_) {
+    if (node.id == id) return {dirs_[node.dir], node.name};
+  }
+  return {};
+}
+
 Expected MountModel::rename(NodeId id, std::size_t dir, const std::string& name, std::uint32_t flags) {
   Node* const source = find(id);
   if (source == nullptr) return {.err = Err::kStaleNode};

@@ -51,6 +51,8 @@ class MountModel {
   // One that can be named by its id; nullptr: there is none.
   const Node* any(Random& random) const;
   std::optional<NodeId> any_dead(Random& random) const;
+  // Where it is; of one that is not: 0.
+  wire::NodePlace place(NodeId id) const;
   void learn(Handle handle, NodeId id);
 
   // Each is carried out at once in the model, and says what a replica must answer.
