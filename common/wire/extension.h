@@ -164,8 +164,8 @@ struct SetAttributesRequest {
   std::optional<std::int64_t> mtime_ns;  // -1: now, by the leader's clock
 };
 
-// 1014: renameat2. `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. The source must still exist (else kStaleNode), and be
-// at `at` (else kNoNode).
+// 1014: renameat2. `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. The source must still exist (else kStaleNode), and
+// be at `at` (else kNoNode).
 // Onto a file: the target keeps its id, ACL and children and gets the data (and the source's ACL, if `who` may not read
 // the source); the source goes; kNotEmpty if the source has children. To a free name: the node and all below it
 // move, with ids, counters and Stat; ephemerals

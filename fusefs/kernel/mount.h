@@ -116,7 +116,7 @@ class WriteSide {
   // The replay of another's change has told that this name has gone, while a file of it exists on this host only, for
   // which the kernel has raised CREATE before. [exclusive lock held]
   virtual void told_gone(NodeId parent, std::string_view znode_name) = 0;
-  // Was it, of this node that has now been created for all? Then CREATE is to be raised once more. [exclusive lock held]
+  // Was it, of this node that has now been created for all? Then CREATE is to be raised once more. [exclusive lock]
   virtual bool was_told_gone(NodeId id) const = 0;
   // The event has been applied to the memory. [I/O thread, exclusive lock held]
   virtual void on_change(const wire::ChangeEvent& event) = 0;

@@ -254,7 +254,9 @@ void NodeCache::replace(CachedNode& node, wire::NodeInfo info, const ByKernel& b
     if (moved) unlink(info.id, node.info);
     if (node.info.stat.mzxid != info.stat.mzxid || node.info.null_data != info.null_data) set_data(node, nullptr);
     // Moved: its attributes must be asked for, so that the old name, which the kernel still has, is found to be wrong.
-    if (moved || !(node.info.stat == info.stat && node.info.acl == info.acl && node.info.attributes == info.attributes)) {
+    const bool same = node.info.stat == info.stat && node.info.acl == info.acl &&
+                      node.info.attributes == info.attributes;
+    if (moved || !same) {
       touch(info.id, node, effects);
     }
   } else {

@@ -48,7 +48,7 @@ std::optional<Match> JobMatcher::lookup(std::uint64_t parent, std::string_view n
       ++lookups_new_;
       return say(Say::kAbsent);
     case EventKind::kGone:
-      // Its last dentry goes with the kernel's answer, or with the invalidation behind the job, and its link count is 0.
+      // Its link count is 0, and its last dentry goes with the helper's descriptor or the invalidation behind the job.
       if (!old_name) return std::nullopt;
       raised_ = true;
       return say(Say::kNode);
@@ -124,17 +124,24 @@ std::optional<Match> JobMatcher::match(FsCall call, std::uint64_t node, std::str
   return say(Say::kRefuse);
 }
 
+std::chrono::milliseconds pause_after(int attempts) {
+  return std::chrono::milliseconds(attempts < kAttemptsAtOnce ? 0 : 1 << (attempts - kAttemptsAtOnce));
+}
+
 Outcome outcome(std::optional<int> error, bool raised, int attempts) {
   const Outcome again = attempts < kAttemptsMax ? Outcome::kAgain : Outcome::kGiveUp;
   if (!error) return raised ? Outcome::kDone : again;
   switch (*error) {
     case 0:
       return raised ? Outcome::kDone : Outcome::kGiveUp;
-    case EEXIST:  // somebody looked the name up after it was invalidated
     case EAGAIN:  // refused: a cached name, or a path that leads elsewhere by now
+      return raised ? Outcome::kGiveUp : again;  // raised: there is no such node any more, and its end is an event too
+    case EEXIST:  // somebody looked the name up after it was invalidated
+    case EISDIR:
+    case ENOTDIR:
+    case ENOTEMPTY:
     case ESTALE:
     case ENOENT:
-    case ENOTDIR:
     case ELOOP:
     case EINTR:
       return again;

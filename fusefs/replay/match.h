@@ -7,6 +7,7 @@
 // (the lookups of a path walk, getattr, statfs) are answered as for anybody.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -56,9 +57,9 @@ class JobMatcher {
   std::optional<Match> match(FsCall call, std::uint64_t node, std::string_view name, std::uint64_t new_parent = 0,
                              std::string_view new_name = {});
 
-  // From here on nothing of the job is answered: what it would raise is out of date (event.h). It is to be given what is
-  // left of its event, as a new job. The caller of the newer change holds the lock of the name's directory, which every
-  // call that raises an event of it holds from its LOOKUP on: so none of them is under way.
+  // From here on nothing of the job is answered: what it would raise is out of date (event.h), and what is left of its
+  // event is to be a new job. The caller of the newer change holds the lock of the name's directory, which every call
+  // that raises an event of it holds from its LOOKUP on: so none of them is under way.
   void overtaken(std::uint64_t parent, std::string_view name);
 
   // The call that raises the event was matched: the kernel raises it when it has the answer, unless it finds a fault.
@@ -86,12 +87,20 @@ class JobMatcher {
 
 // What to do after a dispatch. `error`: the errno that the helper answered, 0 for success, nullopt if it died or hung
 // before it could; `raised`: JobMatcher::raised(); `attempts` so far, 1 at least.
+//
+// A dispatch can fail for a moment: the kernel had a name in its cache that stands for another node, or it could not
+// move the dentry of a directory because somebody held the lock of the other directory (d_splice_alias() only tries,
+// and fails with ESTALE). So the first attempts follow each other at once, the later ones at growing distances, for
+// about a second in all; the events of the directory wait behind.
 enum class Outcome : std::uint8_t {
   kDone,    // the event is out (or as good as certainly: the helper died right after its call was answered)
-  kAgain,   // invalidate the names and dispatch again, with fresh paths, at most kAttemptsMax times in all
+  kAgain,   // invalidate the names and dispatch again, with fresh paths: at most kAttemptsMax times
   kGiveUp,  // it no longer applies, or nobody can be told
 };
-inline constexpr int kAttemptsMax = 6;
+inline constexpr int kAttemptsAtOnce = 4;
+inline constexpr int kAttemptsMax = 14;
+// Before the next attempt, after `attempts`.
+std::chrono::milliseconds pause_after(int attempts);
 Outcome outcome(std::optional<int> error, bool raised, int attempts);
 
 }  // namespace coord::fs::replay

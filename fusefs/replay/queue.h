@@ -53,8 +53,8 @@ class EventQueue {
   // nullopt: nothing can be done now. Looks at no more than kLookMax waiting directories.
   std::optional<Taken> take(const std::function<bool(std::uint64_t directory)>& busy);
 
-  // The kernel has raised a newer event of this name itself: those that wait, or were taken and are not done, are of the
-  // past (event.h).
+  // The kernel has raised a newer event of this name itself: those that wait, or were taken and are not done, are of
+  // the past (event.h).
   void overtake(std::uint64_t parent, std::string_view name);
 
   // The event as it is now, of one that was taken and is not done.

@@ -202,7 +202,8 @@ bool Replayer::Worker::locate(State& state, const Event& event, Job& job) const 
 bool Replayer::Worker::install(State& state, const Taken& taken, const Event& seen, const Job& job) {
   const std::lock_guard state_lock(state.mutex);  // overtake() finds the event as it is, or the job
   const Event& now = state.queue.current(taken);
-  if (now.raise != seen.raise || now.overtaken != seen.overtaken || now.new_overtaken != seen.new_overtaken) return false;
+  const bool same_names = now.overtaken == seen.overtaken && now.new_overtaken == seen.new_overtaken;
+  if (now.raise != seen.raise || !same_names) return false;
   const std::lock_guard lock(mutex_);
   job_.emplace(job.event);
   return true;
@@ -224,6 +225,8 @@ Outcome Replayer::Worker::attempt(State& state, const Taken& taken, int attempts
   job.id = next_job_++;
   job.device = state.device;
   job.read_only = state.options.read_only;
+  // The kernel may have something else under that name: the source of a rename onto the node by this host.
+  if (!names_change && attempts > 1) state.host.invalidate_entry(job.event.parent, job.event.name);
   if (!install(state, taken, event, job)) return Outcome::kAgain;
   HelperProcess* const helper = helper_.get();  // only this thread takes it away
   const auto answer = helper->run(job, static_cast<int>(state.options.deadline.count()));
@@ -253,8 +256,9 @@ void Replayer::Worker::process(State& state, const Taken& taken) {
   Outcome result = Outcome::kAgain;
   for (int attempts = 1; result == Outcome::kAgain; ++attempts) {
     result = attempt(state, taken, attempts);
-    const std::lock_guard lock(state.mutex);
-    if (state.stopping && result == Outcome::kAgain) result = Outcome::kGiveUp;
+    if (result != Outcome::kAgain) break;
+    std::unique_lock lock(state.mutex);
+    if (state.stop.wait_for(lock, pause_after(attempts), [&] { return state.stopping; })) result = Outcome::kGiveUp;
   }
   const bool raised = result == Outcome::kDone;
   {

@@ -98,6 +98,13 @@ TEST(ReplayMatch, WhichNameItHasToldToBeGone) {
   EXPECT_FALSE(created.told_gone(kDir, "n"));
 }
 
+TEST(ReplayMatch, AttemptsTakeAboutASecond) {
+  std::chrono::milliseconds all{0};
+  for (int attempts = 1; attempts < kAttemptsMax; ++attempts) all += pause_after(attempts);
+  EXPECT_EQ(pause_after(1).count(), 0);
+  EXPECT_EQ(all.count(), 1023);
+}
+
 TEST(ReplayEvent, WhatIsLeftOfAnOvertakenOne) {
   Event created = event(EventKind::kCreate);
   overtake(created, kDir, "n");
@@ -230,6 +237,8 @@ TEST(ReplayMatch, Outcomes) {
   EXPECT_EQ(outcome(EEXIST, false, 1), Outcome::kAgain);
   EXPECT_EQ(outcome(ESTALE, true, 1), Outcome::kAgain);  // answered, but the kernel did not go on
   EXPECT_EQ(outcome(EAGAIN, false, kAttemptsMax), Outcome::kGiveUp);
+  EXPECT_EQ(outcome(EAGAIN, true, 1), Outcome::kGiveUp);  // we refused the node itself: it has gone
+  EXPECT_EQ(outcome(EISDIR, false, 1), Outcome::kAgain);  // another node under that name, of another kind
   EXPECT_EQ(outcome(ENOTCONN, false, 1), Outcome::kGiveUp);
   EXPECT_EQ(outcome(EXDEV, false, 1), Outcome::kGiveUp);
   EXPECT_EQ(outcome(std::nullopt, true, 1), Outcome::kDone);
