@@ -240,6 +240,11 @@ void Coherence::apply_locked(const wire::ChangeEvent& event, bool from_us) {
   for (const ShownName& at : raised_by_kernel(in)) {
     if (overtake(at.parent, at.name)) mount_.writes().told_gone(event.node.parent, event.node.name);
   }
+  // A rename of ours onto this node: the kernel has raised MOVED_TO for its name.
+  if (from_us && event.kind == wire::ChangeKind::kData &&
+      mount_.announcements().covers(event.origin_seq, wire::ChangeKind::kRenamed, id, View::kData, event.node.name)) {
+    overtake(ino_of(event.node.parent, View::kDir), shown_name(event.node.name));
+  }
   if (from_us && event.kind == wire::ChangeKind::kCreated && mount_.writes().was_told_gone(id)) {
     in.by_kernel = [](View) { return false; };
   }

@@ -361,6 +361,8 @@ Err Writes::adopt(File& file, Deadline deadline, int& error) {
     if (node == nullptr || !node->current()) return Err::kNoNode;
     winner = node->info.id;
     shape = node->info.attributes.shape;
+    // The kernel's CREATE at the open stands for it now: a delete of it must be told, not cancel a create that waits.
+    mount_.coherence().overtake(ino_of(parent, View::kDir), shown_name(name));
   }
   if (shape != Shape::kFile) {
     error = shape == Shape::kDir ? EISDIR : ELOOP;

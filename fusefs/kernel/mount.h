@@ -41,7 +41,7 @@ class Announcements {
  public:
   struct Item {
     wire::ChangeKind kind = wire::ChangeKind::kData;
-    NodeId node;       // as in the event; 0: whichever (a create whose id the replica chooses)
+    NodeId node;       // as in the event; 0: whichever (a create whose id the replica chooses, a rename's target)
     View view = View::kData;
     std::string name;  // znode name (kCreated: the event must have it; kRenamed: the new one); else ignored
   };

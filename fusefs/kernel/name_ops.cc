@@ -303,9 +303,10 @@ bool Writes::rename_once(fuse_req_t req, Ino parent, const char* name, Ino new_p
     seq = number;
     Announcements& said = mount_.announcements();
     // To a free name, or exchanged: the node moves. Onto a file: the source's node goes, the target's data changes;
-    // of that the kernel knows that the old name has gone.
+    // of that the kernel knows that the old name has gone, and has raised MOVED_TO, whichever node is the target.
     said.add(number, {wire::ChangeKind::kRenamed, moved, view, request.new_name});
     said.add(number, {wire::ChangeKind::kDeleted, moved, view, {}});
+    if (!exchange) said.add(number, {wire::ChangeKind::kRenamed, NodeId{}, view, request.new_name});
     if (exchange) said.add(number, {wire::ChangeKind::kRenamed, other, other_view, source.znode_name});
   };
   hooks.answered = [&, this](const Answer<wire::NodeInfo>& answer) {
