@@ -105,13 +105,15 @@ void read_getattr(Mount& mount, fuse_req_t req, Ino ino) {
   }
   const Deadline deadline = within(kCallDeadline);
   // A directory's attributes may be asked for under its own lock, which the replay of its renaming needs.
-  bool may_wait = view_of(ino) == View::kData && !mount.replayer().is_helper(fuse_req_ctx(req)->pid);
+  bool may_wait = view_of(ino) == View::kData;
+  // The kernel asks for a directory's attributes again before it moves it elsewhere, also in the helper's call.
+  const bool helper = mount.replayer().is_helper(fuse_req_ctx(req)->pid);
   for (;;) {
     bool limbo = false;
     {
       SharedLock lock(mount.lock());
       const Standing at = mount.standing(ino);
-      limbo = at == Standing::kLimbo;
+      limbo = at == Standing::kLimbo && !helper;
       if (limbo && !may_wait) {
         fuse_reply_err(req, ESTALE);
         return;

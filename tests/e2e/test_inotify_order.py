@@ -250,6 +250,30 @@ def test_moved_elsewhere_is_not_in_both_places(t):
         w.kazoo.delete(w.node, recursive=True)
 
 
+def test_a_directory_moved_and_removed_elsewhere(t):
+    for w, waiting in both(t, "d/", "sub/"):
+        own = Inotify(t, w.here + "/d")
+        with w.replay_held_up(waiting):
+            os.rename(w.there + "/d", w.there + "/sub/d")
+            os.rmdir(w.there + "/sub/d")
+            w.known(d=False)
+        w.true_in_the_end("waiting=%s" % waiting)
+        own.wait(w.here + "/d/", "DELETE_SELF")
+        w.kazoo.delete(w.node, recursive=True)
+
+
+def test_changed_elsewhere_and_replaced_here(t):
+    """The data of a file is told of, also if the kernel has the source of a rename under its name."""
+    for w, waiting in both(t, "f", "g"):
+        with w.replay_held_up(waiting):
+            version = w.kazoo.set(w.node + "/f", b"theirs").version
+            until(lambda w=w, version=version: w.version("f") == version, 5, "known")
+            os.rename(w.here + "/g", w.here + "/f")
+        w.events.wait(w.here + "/f", "MODIFY")
+        w.true_in_the_end("waiting=%s" % waiting)
+        w.kazoo.delete(w.node, recursive=True)
+
+
 def test_made_and_removed_elsewhere_while_it_is_being_written_here(t):
     """The kernel's CREATE came at the open, the file for all comes at the close."""
     w = World(t)
