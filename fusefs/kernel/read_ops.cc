@@ -145,12 +145,16 @@ void read_readlink(Mount& mount, fuse_req_t req, Ino ino) {
     fuse_reply_err(req, ETIMEDOUT);
     return;
   }
+  bool limbo = false;
   {
     SharedLock lock(mount.lock());
-    if (mount.standing(ino) == Standing::kLimbo) {
-      fuse_reply_err(req, ESTALE);
-      return;
-    }
+    limbo = mount.standing(ino) == Standing::kLimbo;
+  }
+  if (limbo) {
+    // The kernel looks the name up again and asks once more: not in the same limbo.
+    mount.coherence().await_limbo_end(ino, within(kLimboWait));
+    fuse_reply_err(req, ESTALE);
+    return;
   }
   NodeData data;
   const Err err = mount.coherence().fetch_data(node_of(ino), mount.caller(req), within(kCallDeadline), data);

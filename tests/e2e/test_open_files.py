@@ -4,9 +4,10 @@ Most of these lost data, or showed old data, once."""
 
 import errno
 import os
+import stat
 import subprocess
 
-from lib import bash, check, equal, raises_errno, read, run, save, shows, until
+from lib import Inotify, bash, check, equal, raises_errno, read, run, save, shows, until
 from world import one_host as shared  # noqa: F401
 
 DEADLINE_ALL = 150
@@ -148,9 +149,83 @@ def test_data_does_not_become_the_target_of_a_link(t):
     held = os.open(path, os.O_WRONLY)
     os.write(held, b"/etc/passwd")
     run("ln", "-sfn", "elsewhere", path)
-    raises_errno((errno.ESTALE, errno.EIO), lambda: os.close(held), "the save")
+    os.close(held)  # of a file that is replaced, as of one that is unlinked
     equal(os.readlink(path), "elsewhere")
-    check(kazoo.exists(node), "the link is there")
+    equal(kazoo.get(node)[0], b"elsewhere", "the link is there")
+
+
+def test_what_is_open_outlives_its_replacement_by_another_kind(t):
+    """A file by a symlink, and a symlink by a file: on this host, and on another one."""
+    path, node, kazoo = place(t)
+    there = t.mount(t.shared.replica).p(node[1:])
+    save(path, b"the first")
+    until(lambda: os.path.exists(there), 5, "the file is on the other host")
+    children = [kazoo.exists(os.path.dirname(node)).cversion]
+    told = []
+    kazoo.exists(node, watch=lambda event: told.append(event.type))
+    for n in range(3):
+        held = [os.open(p, os.O_RDONLY) for p in (path, there)]
+        data = read(path)
+        equal([os.pread(fd, 100, 0) for fd in held], [data, data])
+        mine = os.fstat(held[0])
+        if n == 2:  # the other host does it
+            os.symlink("elsewhere", there + "-tmp")
+            os.rename(there + "-tmp", there)
+        else:
+            run("ln", "-sfn", "elsewhere", path)
+        until(lambda: os.path.islink(path) and os.path.islink(there), 5, "both show the link")
+        equal([os.readlink(p) for p in (path, there)], ["elsewhere", "elsewhere"])
+        check(os.lstat(path).st_ino != mine.st_ino, "another node")
+        for fd, where in zip(held, ("here", "there")):
+            equal([os.pread(fd, 100, at) for at in (0, 4)], [data, data[4:]], where)
+            state = os.fstat(fd)
+            equal((stat.S_IFMT(state.st_mode), state.st_size, state.st_ino, state.st_nlink),
+                  (stat.S_IFREG, len(data), mine.st_ino, 0), where)
+            os.close(fd)
+        link = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+        save(path + "-new", b"number %d" % n)
+        os.rename(path + "-new", path)
+        check(stat.S_ISLNK(os.fstat(link).st_mode), "the link that is held")
+        os.close(link)
+        equal(read(path), b"number %d" % n)
+        shows(there, b"number %d" % n)
+        equal(sorted(os.listdir(os.path.dirname(there))), ["f"])
+        children.append(kazoo.exists(os.path.dirname(node)).cversion)
+    equal(told, ["DELETED"], "a watcher of the path")
+    check(children == sorted(set(children)), "the listing has changed each time", children)
+
+
+def test_a_replacement_by_another_kind_is_seen_by_watchers(t):
+    path, node, _ = place(t)
+    there = t.mount(t.shared.replica).p(node[1:])
+    directory = os.path.dirname(there)
+    save(path, b"data")
+    until(lambda: os.path.exists(there), 5, "the file is on the other host")
+    here, other = Inotify(t, os.path.dirname(path), path), Inotify(t, directory, there)
+    run("ln", "-sfn", "elsewhere", path)
+    for events, where in ((here, path), (other, there)):
+        events.wait(where, "MOVED_TO")
+        events.wait(where, "DELETE_SELF")
+    os.mkdir(path + "-marker")
+    for events, where in ((here, path), (other, there)):
+        events.wait(where + "-marker", "CREATE")
+        equal(events.seen(where, "MOVED_TO"), 1, "once")
+    equal(here.seen(path, "DELETE"), 0, "the rename says it already")
+    equal(os.readlink(there), "elsewhere")
+
+
+def test_a_file_with_children_becomes_a_link_itself(t):
+    path, node, kazoo = place(t)
+    kazoo.create(node, b"data")
+    kazoo.create(node + "/child", b"below")
+    shows(path + "@/child", b"below")
+    run("ln", "-sfn", "elsewhere", path)
+    equal(os.readlink(path), "elsewhere")
+    equal(read(path + "@/child"), b"below", "its children stay")
+    save(path + "-new", b"a file again")
+    os.rename(path + "-new", path)
+    equal(read(path), b"a file again")
+    equal(read(path + "@/child"), b"below", "its children stay")
 
 
 def test_an_expectation_is_of_the_program_that_says_it(t):
