@@ -10,6 +10,7 @@
 // replica, and the coherence lock is never taken under any of them.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -56,6 +57,7 @@ struct Handle {
 
   std::mutex mutex;
   Snapshot snapshot;  // what reads return; guarded by mutex
+  std::atomic<bool> has_read = false;  // else the snapshot is of the open, and the first read takes the current one
 
   // Guarded by file->mutex.
   Edits edits;                // since the last commit of this handle began

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import subprocess
+import time
 
 from lib import Inotify, bash, check, equal, raises_errno, read, run, save, shows, until
 from world import one_host as shared  # noqa: F401
@@ -226,6 +227,90 @@ def test_a_file_with_children_becomes_a_link_itself(t):
     os.rename(path + "-new", path)
     equal(read(path), b"a file again")
     equal(read(path + "@/child"), b"below", "its children stay")
+
+
+def test_attributes_of_an_unlinked_file(t):
+    path, node, kazoo = place(t)
+
+    def unlinked(flags, create):
+        if not create:
+            save(path, b"data")
+        fd = os.open(path, flags | (os.O_CREAT if create else 0), 0o644)
+        os.unlink(path)
+        return fd
+
+    for flags, create in ((os.O_RDONLY, False), (os.O_RDWR, False), (os.O_RDWR, True),
+                          (os.O_RDWR | os.O_EXCL, True)):
+        fd = unlinked(flags, create)
+        os.fchmod(fd, 0o751)
+        os.fchown(fd, 41001, 41002)
+        state = os.fstat(fd)
+        equal((stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid), (0o751, 41001, 41002), (flags, create))
+        os.utime(fd, ns=(5, 1_000_000_000))
+        equal(os.fstat(fd).st_mtime_ns, 1_000_000_000)
+        os.utime(fd)
+        check(abs(os.fstat(fd).st_mtime - time.time()) < 60, "now", os.fstat(fd))
+        os.close(fd)
+        check(kazoo.exists(node) is None, "it does not come back")
+    os.mkdir(path + "-dir")
+    fd = os.open(path + "-dir", os.O_RDONLY)
+    os.rmdir(path + "-dir")
+    os.fchmod(fd, 0o700)
+    equal(stat.S_IMODE(os.fstat(fd).st_mode), 0o700, "a directory")
+    os.close(fd)
+    # NAME of a node with children: NAME@ is another thing.
+    kazoo.create(node, b"data")
+    kazoo.create(node + "/child", b"below")
+    shows(path + "@/child", b"below")
+    mode = os.stat(path + "@").st_mode
+    for flags in (os.O_RDONLY, os.O_RDWR):
+        fd = unlinked(flags, True)
+        os.fchmod(fd, 0o600)
+        equal(os.stat(path + "@").st_mode, mode)
+        os.close(fd)
+        kazoo.set(node, b"again")
+        shows(path, b"again")
+    os.unlink(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(fd, b"comes back")
+    os.fchmod(fd, 0o604)
+    os.close(fd)
+    equal((read(path), stat.S_IMODE(os.stat(path).st_mode)), (b"comes back", 0o604))
+
+
+def test_attributes_of_a_file_that_another_host_has_unlinked(t):
+    path, node, kazoo = place(t)
+    save(path, b"data")
+    fd = os.open(path, os.O_RDONLY)
+    events = Inotify(t, os.path.dirname(path))
+    kazoo.delete(node)
+    events.wait(path, "DELETE")
+    kazoo.create(node, b"another")
+    shows(path, b"another")
+    os.fchmod(fd, 0o600)
+    equal(stat.S_IMODE(os.fstat(fd).st_mode), 0o600)
+    check(stat.S_IMODE(os.stat(path).st_mode) != 0o600, "the other file by that name", os.stat(path))
+    os.chmod(path, 0o640)
+    equal((stat.S_IMODE(os.stat(path).st_mode), stat.S_IMODE(os.fstat(fd).st_mode)), (0o640, 0o600))
+    os.close(fd)
+
+
+def test_the_first_read_gives_the_current_version_at_any_offset(t):
+    path, _, _ = place(t)
+    for size in (1000, 200_000):  # kept in the memory of the mount, and not
+        save(path, b"o" * 10)
+        fd = os.open(path, os.O_RDONLY)
+        save(path, b"n" * size)
+        equal(os.fstat(fd).st_size, size)
+        equal(os.pread(fd, 100, size - 100), b"n" * 100, "the end that fstat has shown")
+        save(path, b"3" * size)
+        equal(os.pread(fd, 100, 50), b"n" * 100, "and the same version from then on")
+        equal(os.pread(fd, 100, 0), b"3" * 100, "but for the beginning")
+        os.close(fd)
+    # tail: opens, and goes to the end that fstat shows it.
+    tail = "exec 3< $1; cat $2 > $1; tail -c 5 <&3"
+    new = t.write("new", b"x" * 5000 + b"last\n")
+    equal(bash(tail, path, new).stdout, b"last\n")
 
 
 def test_an_expectation_is_of_the_program_that_says_it(t):
