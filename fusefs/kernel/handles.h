@@ -65,6 +65,7 @@ struct Handle {
   bool touched = false;  // O_TRUNC or a write since the last commit
   bool wrote = false;    // a write since the last commit
   bool overtaken = false;  // its O_TRUNC has been published alone: what it writes later replaces everything again
+  bool begun_again = false;  // it did so, and the kernel has not seen the file become empty
   std::optional<std::int32_t> expect;  // user.coord.expect, for the next commit of its program
   int error = 0;         // a commit failed: sticky
 };

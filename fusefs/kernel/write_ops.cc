@@ -285,7 +285,9 @@ void Writes::note_write(Handle& handle) {
 // What is written to a file that was opened with O_TRUNC stands for all of it, also when somebody else's commit has
 // emptied it meanwhile. The file's mutex is held, before the handle's edits are added to.
 void Writes::begin_again(Handle& handle) {
-  if (handle.overtaken && handle.error == 0) handle.edits.replace_all();
+  if (!handle.overtaken || handle.error != 0) return;
+  handle.edits.replace_all();
+  handle.begun_again = true;
 }
 
 // A write of this handle is refused with `error`, for a while. A save that began with O_TRUNC is then not whole: its

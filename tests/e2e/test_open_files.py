@@ -313,6 +313,67 @@ def test_the_first_read_gives_the_current_version_at_any_offset(t):
     equal(bash(tail, path, new).stdout, b"last\n")
 
 
+def test_the_size_of_a_save_is_shown_to_its_program_only(t):
+    path, node, kazoo = place(t)
+    save(path, b"0123456789" * 10)
+    committed = os.stat(path).st_mtime_ns
+
+    def of_others():
+        return int(run("stat", "-c", "%s", path).out)
+
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    for written in (0, 7, 14):
+        equal((os.stat(path).st_size, os.fstat(fd).st_size, os.lseek(fd, 0, os.SEEK_END)), (written,) * 3)
+        equal(of_others(), 100)
+        equal(int(run("stat", "-c", "%.9Y", path).out.replace(".", "")), committed, "mtime, likewise")
+        equal(run("tail", "-c", "5", path).stdout, b"56789")
+        equal(os.lseek(fd, 0, os.SEEK_END), written, "and stays what it is for who writes")
+        os.write(fd, b"written")
+    os.close(fd)
+    equal((of_others(), os.stat(path).st_size), (21, 21))
+    equal(kazoo.get(node)[0], b"written" * 3)
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
+    for written in (0, 7, 14):
+        equal(of_others(), 21)
+        # The kernel appends at its own size of the inode, which nobody else's stat has changed.
+        equal(os.lseek(fd, 0, os.SEEK_CUR), written)
+        os.write(fd, b"written")
+    os.close(fd)
+    # Who has it open for writing by inheritance is of the program.
+    equal(bash("(echo a; stat -c %s $1) > $1; cat $1", path).stdout, b"a\n2\n")
+    equal(bash("exec 3>> $1; echo more >&3; stat -c %s $1; exec 4< $1 3>&-; stat -c %s $1", path).stdout, b"9\n9\n")
+    # A new file: empty for others, as they read it.
+    fd = os.open(path + "-new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(fd, b"data")
+    done = bash("[ -e $1 ] && ! [ -s $1 ] && stat -c %s $1; cat $1", path + "-new")
+    equal(done.stdout, b"0\n")
+    os.fsync(fd)
+    equal(bash("[ -s $1 ] && cat $1", path + "-new").stdout, b"data")
+    os.close(fd)
+
+
+def test_lseek_to_the_end_is_right_whatever_others_ask(t):
+    path, node, kazoo = place(t)
+    save(path, b"x" * 10_000)
+    watcher = "import os,sys\nfd = os.open(sys.argv[1], os.O_RDONLY)\nprint(flush=True)\n" \
+              "while True: assert os.stat(sys.argv[1]).st_size == os.fstat(fd).st_size == 10_000"
+    watchers = [t.background("python3", "-c", watcher, path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                for _ in range(3)]
+    for process in watchers:
+        process.stdout.readline()
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, b"0")
+    for n in range(1, 3000):
+        equal(os.lseek(fd, 0, os.SEEK_END), 10 * n - 9)
+        os.write(fd, b"%010d" % n)
+    for process in watchers:
+        equal(process.poll(), None, "others see the old size")
+        process.kill()
+        process.wait()
+    os.close(fd)
+    equal(kazoo.get(node)[0], b"0" + b"".join(b"%010d" % n for n in range(1, 3000)))
+
+
 def test_an_expectation_is_of_the_program_that_says_it(t):
     path, node, kazoo = place(t)
     save(path, b"v0")
