@@ -167,9 +167,11 @@ struct SetAttributesRequest {
 // 1014: renameat2. `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. The source must still exist (else kStaleNode), and
 // be at `at` (else kNoNode).
 // Onto a file: the target keeps its id, ACL and children and gets the data (and the source's ACL, if `who` may not read
-// the source); the source goes; kNotEmpty if the source has children. To a free name: the node and all below it
-// move, with ids, counters and Stat; ephemerals
-// inside or too many nodes: kSubtreeTooLarge. Reply: NodeInfo of what now stands at the new name.
+// the source); the source goes; kNotEmpty if the source has children. A symlink onto a symlink likewise. A symlink onto
+// a file, or a file onto a symlink: the target is deleted and the source moves to its name, unless the target has
+// children: then it keeps its id and children and becomes what the source is. To a free name: the node and all below
+// it move, with ids, counters and Stat; ephemerals inside or too many nodes: kSubtreeTooLarge. Reply: NodeInfo of what
+// now stands at the new name.
 struct RenameRequest {
   MutationHeader header;
   NodeId node;

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <sstream>
 #include <string>
@@ -80,6 +81,23 @@ bool may_hold_another(pid_t tid, std::uint64_t ino) {
     }
   }
   return false;
+}
+
+bool may_hold_writable(pid_t tid, std::uint64_t ino) {
+  if (tid <= 0) return true;
+  const std::string wanted = "\nino:\t" + std::to_string(ino) + "\n";
+  std::error_code error;
+  int descriptors = 0;
+  for (std::filesystem::directory_iterator at("/proc/" + std::to_string(tid) + "/fdinfo", error), end;
+       !error && at != end; at.increment(error)) {
+    if (++descriptors > kDescriptorsMax) return true;
+    const std::string text = read_proc(at->path().c_str());
+    if (text.find(wanted) == std::string::npos) continue;
+    const std::size_t flags = text.find("flags:\t");
+    if (flags == std::string::npos) return true;
+    if ((std::strtoul(text.c_str() + flags + 7, nullptr, 8) & O_ACCMODE) != O_RDONLY) return true;
+  }
+  return static_cast<bool>(error);
 }
 
 bool thread_group_gone(pid_t tgid) {

@@ -28,6 +28,10 @@ pid_t thread_group_of(pid_t tid);
 // very many of them. For FLUSH: the one that is being closed is not among them any more.
 bool may_hold_another(pid_t tid, std::uint64_t ino);
 
+// Whether the process of `tid` has a descriptor on an inode of that number that can be written to, by the same means.
+// Also true when that cannot be found out, or there are very many of them.
+bool may_hold_writable(pid_t tid, std::uint64_t ino);
+
 // True when nothing of the thread group runs any more: no such process, or a zombie. A tgid of 0 counts as gone.
 bool thread_group_gone(pid_t tgid);
 

@@ -54,7 +54,9 @@ void forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forgets) 
   fuse_reply_none(req);
 }
 
-void getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) { read_getattr(mount_of(req), req, ino); }
+void getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
+  read_getattr(mount_of(req), req, ino, fi != nullptr);
+}
 void readlink(fuse_req_t req, fuse_ino_t ino) { read_readlink(mount_of(req), req, ino); }
 void statfs(fuse_req_t req, fuse_ino_t ino) { read_statfs(mount_of(req), req, ino); }
 

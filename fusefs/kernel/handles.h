@@ -10,6 +10,7 @@
 // replica, and the coherence lock is never taken under any of them.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -56,6 +57,7 @@ struct Handle {
 
   std::mutex mutex;
   Snapshot snapshot;  // what reads return; guarded by mutex
+  std::atomic<bool> has_read = false;  // else the snapshot is of the open, and the first read takes the current one
 
   // Guarded by file->mutex.
   Edits edits;                // since the last commit of this handle began
@@ -63,6 +65,7 @@ struct Handle {
   bool touched = false;  // O_TRUNC or a write since the last commit
   bool wrote = false;    // a write since the last commit
   bool overtaken = false;  // its O_TRUNC has been published alone: what it writes later replaces everything again
+  bool begun_again = false;  // it did so, and the kernel has not seen the file become empty
   std::optional<std::int32_t> expect;  // user.coord.expect, for the next commit of its program
   int error = 0;         // a commit failed: sticky
 };

@@ -96,7 +96,7 @@ Mount::Standing Mount::standing(Ino ino) const {
   return node->in_limbo(view_of(ino)) ? Standing::kLimbo : Standing::kGone;
 }
 
-Mount::Shown Mount::show(Ino ino) const {
+Mount::Shown Mount::show(Ino ino, Uncommitted edits) const {
   const NodeId id = node_of(ino);
   const View view = view_of(ino);
   const CachedNode* node = cache_.find(id);
@@ -121,8 +121,9 @@ Mount::Shown Mount::show(Ino ino) const {
   }
   if (view == View::kData) {
     if (const auto pending = writes_->pending(id)) {
-      as.size = pending->size;
-      if (pending->mtime_ns != 0) as.mtime_ns = pending->mtime_ns;
+      const bool with = edits == Uncommitted::kShown;
+      as.size = with ? pending->size : pending->committed;
+      if (with && pending->mtime_ns != 0) as.mtime_ns = pending->mtime_ns;
       out.timeout = 0;
     }
   }
@@ -180,6 +181,14 @@ int Mount::reply_create(fuse_req_t req, Ino ino, bool keep, const fuse_file_info
 void Mount::reply_attributes(fuse_req_t req, Ino ino) {
   const Shown shown = show(ino);
   pause_before_reply();
+  fuse_reply_attr(req, &shown.attr, shown.timeout);
+}
+
+void Mount::reply_committed_attributes(fuse_req_t req, Ino ino) {
+  const Shown shown = show(ino, Uncommitted::kHidden);
+  pause_before_reply();
+  // The kernel does not keep an answer to what it has asked before an invalidation.
+  if (shown.timeout == 0) coherence_.invalidate_attributes(node_of(ino));
   fuse_reply_attr(req, &shown.attr, shown.timeout);
 }
 

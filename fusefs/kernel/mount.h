@@ -61,6 +61,10 @@ class Announcements {
 struct Pending {
   std::uint64_t size = 0;
   std::int64_t mtime_ns = 0;  // ns since 1970; 0: the node's
+  std::uint64_t committed = 0;  // the size without them
+  // The kernel knows the size that those who write need by itself: one program has emptied the file and written all
+  // that is in it, or appends, wherever the kernel believes the end to be.
+  bool kernel_knows_size = false;
 };
 
 // Changes of the connection, as the write side has to know them.
@@ -162,8 +166,9 @@ class Mount {
     kGone,     // deleted: last attributes, nlink 0; its handles go on
   };
   Standing standing(Ino ino) const;
+  enum class Uncommitted : std::uint8_t { kShown, kHidden };  // edits of this host: size and mtime
   // For kLive and kGone.
-  Shown show(Ino ino) const;
+  Shown show(Ino ino, Uncommitted edits = Uncommitted::kShown) const;
 
   // Entry reply: counts the lookup, shows the inode, answers; takes the lookup back if the kernel does not want the
   // answer any more. `keep`: false gives timeout 0 for the name (create suffixes, uncommitted nodes, replays). The
@@ -172,6 +177,10 @@ class Mount {
   int reply_entry(fuse_req_t req, Ino ino, bool keep);
   int reply_create(fuse_req_t req, Ino ino, bool keep, const fuse_file_info& fi);
   void reply_attributes(fuse_req_t req, Ino ino);
+  // To a GETATTR of somebody who does not write the file: without uncommitted edits, and so that the kernel shows it to
+  // the caller only. Its own size of the inode stays that of the writer, whose lseek uses it. Only if the kernel knows
+  // that size: it may not keep an answer to the writer either that is under way at the same time.
+  void reply_committed_attributes(fuse_req_t req, Ino ino);
   // Counts an entry that the kernel is about to be given. Shared lock held.
   void count_lookup(Ino ino) const;
   // Somebody is about to remove that directory: see CachedNode::children_dir_open. Shared lock held.

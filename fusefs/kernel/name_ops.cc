@@ -302,12 +302,17 @@ bool Writes::rename_once(fuse_req_t req, Ino parent, const char* name, Ino new_p
   hooks.submitted = [&](std::int64_t number) {
     seq = number;
     Announcements& said = mount_.announcements();
-    // To a free name, or exchanged: the node moves. Onto a file: the source's node goes, the target's data changes;
-    // of that the kernel knows that the old name has gone, and has raised MOVED_TO, whichever node is the target.
+    // To a free name, or exchanged, or onto something of another kind, which goes: the node moves. Onto a file: the
+    // source's node goes, the target's data changes; of that the kernel knows that the old name has gone, and it has
+    // raised MOVED_TO, whichever node is the target.
     said.add(number, {wire::ChangeKind::kRenamed, moved, view, request.new_name});
     said.add(number, {wire::ChangeKind::kDeleted, moved, view, {}});
-    if (!exchange) said.add(number, {wire::ChangeKind::kRenamed, NodeId{}, view, request.new_name});
-    if (exchange) said.add(number, {wire::ChangeKind::kRenamed, other, other_view, source.znode_name});
+    if (exchange) {
+      said.add(number, {wire::ChangeKind::kRenamed, other, other_view, source.znode_name});
+    } else {
+      said.add(number, {wire::ChangeKind::kRenamed, NodeId{}, view, request.new_name});
+      if (replaces) said.add(number, {wire::ChangeKind::kDeleted, other, other_view, {}});
+    }
   };
   hooks.answered = [&, this](const Answer<wire::NodeInfo>& answer) {
     if (!answer.ok()) return;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "fusefs/kernel/caller.h"
 #include "fusefs/names/names.h"
 #include "fusefs/ops/errno_map.h"
 
@@ -94,7 +95,7 @@ void read_lookup(Mount& mount, fuse_req_t req, Ino parent, const char* name) {
   }
 }
 
-void read_getattr(Mount& mount, fuse_req_t req, Ino ino) {
+void read_getattr(Mount& mount, fuse_req_t req, Ino ino, bool by_handle) {
   if (!valid_ino(ino)) {
     fuse_reply_err(req, ESTALE);
     return;
@@ -108,8 +109,10 @@ void read_getattr(Mount& mount, fuse_req_t req, Ino ino) {
   bool may_wait = view_of(ino) == View::kData;
   // The kernel asks for a directory's attributes again before it moves it elsewhere, also in the helper's call.
   const bool helper = mount.replayer().is_helper(fuse_req_ctx(req)->pid);
+  std::optional<bool> writes;  // does the caller? asked for only while there are uncommitted edits
   for (;;) {
     bool limbo = false;
+    bool ask_writes = false;
     {
       SharedLock lock(mount.lock());
       const Standing at = mount.standing(ino);
@@ -119,9 +122,23 @@ void read_getattr(Mount& mount, fuse_req_t req, Ino ino) {
         return;
       }
       if (!limbo && at != Standing::kUnknown) {
-        mount.reply_attributes(req, ino);
-        return;
+        // Who does not write reads the committed data, so he is shown its size.
+        const auto pending = view_of(ino) == View::kData ? mount.writes().pending(node_of(ino)) : std::nullopt;
+        const bool two_sizes = pending && pending->kernel_knows_size && !by_handle;
+        ask_writes = two_sizes && !writes;
+        if (two_sizes && writes && !*writes) {
+          mount.reply_committed_attributes(req, ino);
+          return;
+        }
+        if (!ask_writes) {
+          mount.reply_attributes(req, ino);
+          return;
+        }
       }
+    }
+    if (ask_writes) {
+      writes = may_hold_writable(fuse_req_ctx(req)->pid, ino);
+      continue;
     }
     if (limbo) {
       may_wait = false;
@@ -147,12 +164,16 @@ void read_readlink(Mount& mount, fuse_req_t req, Ino ino) {
     fuse_reply_err(req, ETIMEDOUT);
     return;
   }
+  bool limbo = false;
   {
     SharedLock lock(mount.lock());
-    if (mount.standing(ino) == Standing::kLimbo) {
-      fuse_reply_err(req, ESTALE);
-      return;
-    }
+    limbo = mount.standing(ino) == Standing::kLimbo;
+  }
+  if (limbo) {
+    // The kernel looks the name up again and asks once more: not in the same limbo.
+    mount.coherence().await_limbo_end(ino, within(kLimboWait));
+    fuse_reply_err(req, ESTALE);
+    return;
   }
   NodeData data;
   const Err err = mount.coherence().fetch_data(node_of(ino), mount.caller(req), within(kCallDeadline), data);

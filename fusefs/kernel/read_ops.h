@@ -7,7 +7,8 @@
 namespace coord::fs {
 
 void read_lookup(Mount& mount, fuse_req_t req, Ino parent, const char* name);
-void read_getattr(Mount& mount, fuse_req_t req, Ino ino);
+// `by_handle`: the kernel asks for itself, with a descriptor (lseek to the end), and not for stat or fstat.
+void read_getattr(Mount& mount, fuse_req_t req, Ino ino, bool by_handle);
 void read_readlink(Mount& mount, fuse_req_t req, Ino ino);
 void read_statfs(Mount& mount, fuse_req_t req, Ino ino);
 

@@ -2,6 +2,7 @@
 // 4).
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 #include <limits>
 #include <optional>
 #include <string>
@@ -32,6 +33,11 @@ std::int64_t nanoseconds(const timespec& time) {
   const std::int64_t seconds = std::clamp<std::int64_t>(time.tv_sec, -kSecondsMax, kSecondsMax);
   const std::int64_t ns = seconds * kNsPerSecond + time.tv_nsec;
   return ns == -1 ? 0 : ns;
+}
+
+// NAME of a node with children has been unlinked: what is left of it, NAME@, is not meant by who has NAME open.
+bool half_unlinked(const wire::NodeInfo& info, View view) {
+  return view == View::kData && info.attributes.shape == Shape::kFile && !shows_data_name(info);
 }
 
 }  // namespace
@@ -84,6 +90,35 @@ int Writes::truncate_path(Ino ino, std::uint64_t size, const Credentials& who, p
   return publish(alone, cut, who, std::nullopt, /*announce=*/false, within(kCallDeadline)).result();
 }
 
+// What has no name any more belongs to those who have it open on this host: fstat shows them what they have set, and
+// nobody else comes to know. The kernel has checked that they may.
+void Writes::change_unlinked(NodeId id, const struct stat& attr, int to_set) {
+  const auto change = [&](wire::NodeInfo& info) {
+    std::optional<std::uint32_t> mode;
+    std::optional<std::uint32_t> uid;
+    std::optional<std::uint32_t> gid;
+    if ((to_set & FUSE_SET_ATTR_MODE) != 0) mode = static_cast<std::uint32_t>(attr.st_mode) & 01777;
+    if ((to_set & FUSE_SET_ATTR_UID) != 0) uid = attr.st_uid;
+    if ((to_set & FUSE_SET_ATTR_GID) != 0) gid = attr.st_gid;
+    apply_mode_and_owner(info.acl, info.attributes, mode, uid, gid);
+    if ((to_set & FUSE_SET_ATTR_MTIME_NOW) != 0) {
+      timespec now{};
+      clock_gettime(CLOCK_REALTIME, &now);
+      info.attributes.mtime_ns = nanoseconds(now);
+    } else if ((to_set & FUSE_SET_ATTR_MTIME) != 0) {
+      info.attributes.mtime_ns = nanoseconds(attr.st_mtim);
+    }
+  };
+  const ExclusiveLock lock(mount_.lock());
+  const CachedNode* node = mount_.cache().find(id);
+  if (node != nullptr && node->gone()) return change(mount_.cache().ensure(id).info);
+  const FilePtr file = files_.find(id);
+  if (file == nullptr) return;
+  const std::lock_guard guard(file->mutex);
+  // Otherwise the node is there all the same: NAME of a node with children.
+  if (file->phase == File::Phase::kGone && file->made.id == id) change(file->made);
+}
+
 int Writes::change_attributes(Ino ino, const struct stat& attr, int to_set, const Credentials& who, pid_t tid) {
   const bool sets_mtime = (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0;
   if ((to_set & kOwnerOrMode) == 0 && !sets_mtime) return 0;  // times of access are not kept
@@ -91,21 +126,31 @@ int Writes::change_attributes(Ino ino, const struct stat& attr, int to_set, cons
   const Deadline deadline = within(kCallDeadline);
   NodeId node = node_of(ino);
   bool just_made = false;
+  bool unlinked = false;
+  bool open_to_write = false;  // so NAME may be about to come (back)
   if (view_of(ino) == View::kData) {
     if (const int error = settle_for_attributes(node, tid, sets_mtime, just_made)) return error;
     if (const FilePtr file = files_.find(node)) {
       const std::lock_guard lock(file->mutex);
-      if (file->phase == File::Phase::kGone) return 0;  // unlinked: nobody will see it
+      unlinked = file->phase == File::Phase::kGone;
+      open_to_write = true;
       node = file->node;
     }
   }
   wire::SetAttributesRequest request;
-  for (;;) {
+  while (!unlinked) {
     {
       const SharedLock lock(mount_.lock());
-      if (mount_.cache().find(node) != nullptr && mount_.cache().find(node)->gone()) return ESTALE;
+      const CachedNode* found = mount_.cache().find(node);
+      if (found != nullptr && found->gone()) {
+        // By a path the kernel looks the name up again.
+        if (found->in_limbo(view_of(ino)) || node != node_of(ino)) return ESTALE;
+        unlinked = true;
+        break;
+      }
       if (const CachedNode* cached = mount_.cache().current(node)) {
         const wire::NodeInfo& info = cached->info;
+        if (!open_to_write && half_unlinked(info, view_of(ino))) return 0;
         const PosixView now = posix_view(info.acl, info.attributes, view_of(ino) == View::kDir);
         const auto mode = static_cast<std::uint32_t>(attr.st_mode) & 01777;
         if ((to_set & FUSE_SET_ATTR_MODE) != 0 && mode != now.mode) request.mode = mode;
@@ -123,6 +168,10 @@ int Writes::change_attributes(Ino ino, const struct stat& attr, int to_set, cons
       }
     }
     if (const Err err = mount_.coherence().fetch_node(node, who, deadline); err != Err::kOk) return read_errno(err);
+  }
+  if (unlinked) {
+    change_unlinked(node_of(ino), attr, to_set);
+    return 0;
   }
   if (!request.mode && !request.uid && !request.gid && !request.mtime_ns) return 0;
   if (const int error = refuse_early(kCallDeadline)) return error;

@@ -169,7 +169,8 @@ void Writes::abandon(std::unique_ptr<Handle> handle) {
 
 // --- reading ---
 
-// A read at offset 0 starts on the current version.
+// The first read of a descriptor, and each one at offset 0, starts on the current version. Who may not read that one
+// goes on with the one he has: permission is a matter of the open.
 int Writes::repin(Handle& handle, Deadline deadline) {
   NodeId node = handle.id;
   Snapshot last;
@@ -206,6 +207,10 @@ int Writes::repin(Handle& handle, Deadline deadline) {
   NodeData now;
   const Err err = mount_.coherence().fetch_data(node, handle.who, deadline, now);
   if (err == Err::kStaleNode || err == Err::kNoNode) return stay(last);
+  if (err == Err::kNoAuth) {
+    const std::lock_guard guard(handle.mutex);
+    if (handle.snapshot.data != nullptr) return 0;
+  }
   if (err != Err::kOk) return read_errno(err);
   const std::lock_guard guard(handle.mutex);
   // Another thread may have read a newer version through the same descriptor meanwhile: never back.
@@ -228,10 +233,12 @@ void Writes::read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t off, f
     fenced = file->fenced;
   }
   if (fenced) return refuse(req, ESTALE, "read", ino, {}, "the session of this ephemeral is lost");
-  if (off == 0) {
+  // Who goes to the end, or to the size that stat has shown, wants the version of now, not that of the open.
+  if (off == 0 || !handle.has_read) {
     if (const int error = repin(handle, within(kCallDeadline))) {
       return refuse(req, error, "read", ino, {}, "the current data could not be fetched");
     }
+    handle.has_read = true;
   }
   std::shared_ptr<const std::string> data;
   {
@@ -278,7 +285,9 @@ void Writes::note_write(Handle& handle) {
 // What is written to a file that was opened with O_TRUNC stands for all of it, also when somebody else's commit has
 // emptied it meanwhile. The file's mutex is held, before the handle's edits are added to.
 void Writes::begin_again(Handle& handle) {
-  if (handle.overtaken && handle.error == 0) handle.edits.replace_all();
+  if (!handle.overtaken || handle.error != 0) return;
+  handle.edits.replace_all();
+  handle.begun_again = true;
 }
 
 // A write of this handle is refused with `error`, for a while. A save that began with O_TRUNC is then not whole: its

@@ -1,5 +1,6 @@
 #include "fusefs/kernel/write_side.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 
@@ -90,15 +91,19 @@ std::optional<Pending> Writes::pending(NodeId node) const {
   const std::lock_guard lock(file->mutex);
   const Handle* writer = file->latest_writer();
   if (writer == nullptr) return std::nullopt;
-  std::size_t base = 0;
-  if (file->flight_of == writer) {
-    base = file->flight.size(file->flight_base);
-  } else if (file->phase == File::Phase::kDeferred) {
-    base = 0;
+  std::size_t committed = 0;
+  if (file->made.id == file->id) {
+    committed = 0;  // it exists on this host only, or has never existed elsewhere
   } else if (const CachedNode* cached = mount_.cache().find(file->node)) {
-    base = static_cast<std::size_t>(cached->info.stat.data_length);
+    committed = static_cast<std::size_t>(std::max(0, cached->info.stat.data_length));
   }
-  return Pending{writer->edits.size(base), writer->mtime_ns};
+  const std::size_t base = file->flight_of == writer ? file->flight.size(file->flight_base) : committed;
+  const auto writers = std::count_if(file->handles.begin(), file->handles.end(),
+                                     [&file](const Handle* handle) { return file->pending(*handle); });
+  const bool whole =
+      writer->edits.replaces_all() || (file->flight_of == writer && file->flight.replaces_all());
+  return Pending{writer->edits.size(base), writer->mtime_ns, committed,
+                 writers == 1 && !writer->begun_again && (whole || writer->intent.append)};
 }
 
 namespace {

@@ -186,6 +186,7 @@ class Writes final : public WriteSide {
   int truncate_path(Ino ino, std::uint64_t size, const Credentials& who, pid_t tid);
   int truncate_handle(Handle& handle, std::uint64_t size);
   int change_attributes(Ino ino, const struct stat& attr, int to_set, const Credentials& who, pid_t tid);
+  void change_unlinked(NodeId id, const struct stat& attr, int to_set);
   int compare_and_set(Ino ino, std::string_view value, const Credentials& who);
   static bool set_expectation(File& file, pid_t tid, std::optional<std::int32_t> version);
   int settle_for_attributes(NodeId id, pid_t tid, bool data_too, bool& just_made);

@@ -49,9 +49,10 @@ Err Step::rename(const wire::RenameRequest& r) {
   if (r.flags == kExchange) return rename_exchange(source, target);
   if (r.flags == kNoReplace && (is_dir(source) || !is_hidden_file(target))) return Err::kNodeExists;
   if (is_dir(source)) {
-    return is_dir(target) ? rename_onto_directory(r, source, parent, target) : Err::kNotDirectory;
+    if (!is_dir(target)) return Err::kNotDirectory;
+    return target.num_children() != 0 ? Err::kNotEmpty : rename_instead_of(r, source, parent, target);
   }
-  return is_dir(target) ? Err::kIsDirectory : rename_onto_file(source, target);
+  return is_dir(target) ? Err::kIsDirectory : rename_onto_file(r, source, parent, target);
 }
 
 Err Step::rename_exchange(const Overlay::View& source, const Overlay::View& target) {
@@ -71,8 +72,14 @@ Err Step::rename_exchange(const Overlay::View& source, const Overlay::View& targ
 }
 
 // The target stays and gets the data, the source goes: watchers of the target see its data change.
-Err Step::rename_onto_file(const Overlay::View& source, const Overlay::View& target) {
+Err Step::rename_onto_file(const wire::RenameRequest& r, const Overlay::View& source, const Overlay::View& parent,
+                           const Overlay::View& target) {
   if (is_hidden_file(source)) return Err::kNoNode;
+  // A file does not become a symlink, nor a symlink a file: who has it open has that inode. With children the target
+  // cannot go, so there it does.
+  if (source.attributes().shape != target.attributes().shape && target.num_children() == 0) {
+    return rename_instead_of(r, source, parent, target);
+  }
   if (source.num_children() != 0) return Err::kNotEmpty;
   // The data comes under the target's ACL. Who may not read it must not get it that way, and still may rename it as
   // POSIX has it: then the source's ACL comes along. So it does when one of them is a symlink, whose ACL is open to
@@ -121,9 +128,10 @@ Err Step::rename_to_free_name(const wire::RenameRequest& r, const Overlay::View&
   return Err::kOk;
 }
 
-Err Step::rename_onto_directory(const wire::RenameRequest& r, const Overlay::View& source, const Overlay::View& parent,
-                                const Overlay::View& target) {
-  if (target.num_children() != 0) return Err::kNotEmpty;
+// The target, which has no children, goes, and the source takes its name: watchers of that path see it deleted and
+// created.
+Err Step::rename_instead_of(const wire::RenameRequest& r, const Overlay::View& source, const Overlay::View& parent,
+                            const Overlay::View& target) {
   Overlay::Subtree moved{1, source.data().size(), false, false};
   if (source.num_children() != 0)
     moved = overlay_.measure(source.id(), static_cast<std::size_t>(wire::kRenameNodesMax));

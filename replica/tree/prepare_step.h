@@ -96,10 +96,11 @@ class Step {
   // prepare_rename.cc
   Err rename(const wire::RenameRequest& r);
   Err rename_exchange(const Overlay::View& source, const Overlay::View& target);
-  Err rename_onto_file(const Overlay::View& source, const Overlay::View& target);
+  Err rename_onto_file(const wire::RenameRequest& r, const Overlay::View& source, const Overlay::View& parent,
+                       const Overlay::View& target);
   Err rename_to_free_name(const wire::RenameRequest& r, const Overlay::View& source, const Overlay::View& parent);
-  Err rename_onto_directory(const wire::RenameRequest& r, const Overlay::View& source, const Overlay::View& parent,
-                            const Overlay::View& target);
+  Err rename_instead_of(const wire::RenameRequest& r, const Overlay::View& source, const Overlay::View& parent,
+                        const Overlay::View& target);
 
   // prepare_rules.cc: what several parts need
   bool may(const Overlay::View& node, std::int32_t perms) const;       // stock

@@ -4,9 +4,11 @@ Most of these lost data, or showed old data, once."""
 
 import errno
 import os
+import stat
 import subprocess
+import time
 
-from lib import bash, check, equal, raises_errno, read, run, save, shows, until
+from lib import Inotify, bash, check, equal, raises_errno, read, run, save, shows, until
 from world import one_host as shared  # noqa: F401
 
 DEADLINE_ALL = 150
@@ -148,9 +150,228 @@ def test_data_does_not_become_the_target_of_a_link(t):
     held = os.open(path, os.O_WRONLY)
     os.write(held, b"/etc/passwd")
     run("ln", "-sfn", "elsewhere", path)
-    raises_errno((errno.ESTALE, errno.EIO), lambda: os.close(held), "the save")
+    os.close(held)  # of a file that is replaced, as of one that is unlinked
     equal(os.readlink(path), "elsewhere")
-    check(kazoo.exists(node), "the link is there")
+    equal(kazoo.get(node)[0], b"elsewhere", "the link is there")
+
+
+def test_what_is_open_outlives_its_replacement_by_another_kind(t):
+    """A file by a symlink, and a symlink by a file: on this host, and on another one."""
+    path, node, kazoo = place(t)
+    there = t.mount(t.shared.replica).p(node[1:])
+    save(path, b"the first")
+    until(lambda: os.path.exists(there), 5, "the file is on the other host")
+    children = [kazoo.exists(os.path.dirname(node)).cversion]
+    told = []
+    kazoo.exists(node, watch=lambda event: told.append(event.type))
+    for n in range(3):
+        held = [os.open(p, os.O_RDONLY) for p in (path, there)]
+        data = read(path)
+        equal([os.pread(fd, 100, 0) for fd in held], [data, data])
+        mine = os.fstat(held[0])
+        if n == 2:  # the other host does it
+            os.symlink("elsewhere", there + "-tmp")
+            os.rename(there + "-tmp", there)
+        else:
+            run("ln", "-sfn", "elsewhere", path)
+        until(lambda: os.path.islink(path) and os.path.islink(there), 5, "both show the link")
+        equal([os.readlink(p) for p in (path, there)], ["elsewhere", "elsewhere"])
+        check(os.lstat(path).st_ino != mine.st_ino, "another node")
+        for fd, where in zip(held, ("here", "there")):
+            equal([os.pread(fd, 100, at) for at in (0, 4)], [data, data[4:]], where)
+            state = os.fstat(fd)
+            equal((stat.S_IFMT(state.st_mode), state.st_size, state.st_ino, state.st_nlink),
+                  (stat.S_IFREG, len(data), mine.st_ino, 0), where)
+            os.close(fd)
+        link = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+        save(path + "-new", b"number %d" % n)
+        os.rename(path + "-new", path)
+        check(stat.S_ISLNK(os.fstat(link).st_mode), "the link that is held")
+        os.close(link)
+        equal(read(path), b"number %d" % n)
+        shows(there, b"number %d" % n)
+        equal(sorted(os.listdir(os.path.dirname(there))), ["f"])
+        children.append(kazoo.exists(os.path.dirname(node)).cversion)
+    equal(told, ["DELETED"], "a watcher of the path")
+    check(children == sorted(set(children)), "the listing has changed each time", children)
+
+
+def test_a_replacement_by_another_kind_is_seen_by_watchers(t):
+    path, node, _ = place(t)
+    there = t.mount(t.shared.replica).p(node[1:])
+    directory = os.path.dirname(there)
+    save(path, b"data")
+    until(lambda: os.path.exists(there), 5, "the file is on the other host")
+    here, other = Inotify(t, os.path.dirname(path), path), Inotify(t, directory, there)
+    run("ln", "-sfn", "elsewhere", path)
+    for events, where in ((here, path), (other, there)):
+        events.wait(where, "MOVED_TO")
+        events.wait(where, "DELETE_SELF")
+    os.mkdir(path + "-marker")
+    for events, where in ((here, path), (other, there)):
+        events.wait(where + "-marker", "CREATE")
+        equal(events.seen(where, "MOVED_TO"), 1, "once")
+    equal(here.seen(path, "DELETE"), 0, "the rename says it already")
+    equal(os.readlink(there), "elsewhere")
+
+
+def test_a_file_with_children_becomes_a_link_itself(t):
+    path, node, kazoo = place(t)
+    kazoo.create(node, b"data")
+    kazoo.create(node + "/child", b"below")
+    shows(path + "@/child", b"below")
+    run("ln", "-sfn", "elsewhere", path)
+    equal(os.readlink(path), "elsewhere")
+    equal(read(path + "@/child"), b"below", "its children stay")
+    save(path + "-new", b"a file again")
+    os.rename(path + "-new", path)
+    equal(read(path), b"a file again")
+    equal(read(path + "@/child"), b"below", "its children stay")
+
+
+def test_attributes_of_an_unlinked_file(t):
+    path, node, kazoo = place(t)
+
+    def unlinked(flags, create):
+        if not create:
+            save(path, b"data")
+        fd = os.open(path, flags | (os.O_CREAT if create else 0), 0o644)
+        os.unlink(path)
+        return fd
+
+    for flags, create in ((os.O_RDONLY, False), (os.O_RDWR, False), (os.O_RDWR, True),
+                          (os.O_RDWR | os.O_EXCL, True)):
+        fd = unlinked(flags, create)
+        os.fchmod(fd, 0o751)
+        os.fchown(fd, 41001, 41002)
+        state = os.fstat(fd)
+        equal((stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid), (0o751, 41001, 41002), (flags, create))
+        os.utime(fd, ns=(5, 1_000_000_000))
+        equal(os.fstat(fd).st_mtime_ns, 1_000_000_000)
+        os.utime(fd)
+        check(abs(os.fstat(fd).st_mtime - time.time()) < 60, "now", os.fstat(fd))
+        os.close(fd)
+        check(kazoo.exists(node) is None, "it does not come back")
+    os.mkdir(path + "-dir")
+    fd = os.open(path + "-dir", os.O_RDONLY)
+    os.rmdir(path + "-dir")
+    os.fchmod(fd, 0o700)
+    equal(stat.S_IMODE(os.fstat(fd).st_mode), 0o700, "a directory")
+    os.close(fd)
+    # NAME of a node with children: NAME@ is another thing.
+    kazoo.create(node, b"data")
+    kazoo.create(node + "/child", b"below")
+    shows(path + "@/child", b"below")
+    mode = os.stat(path + "@").st_mode
+    for flags in (os.O_RDONLY, os.O_RDWR):
+        fd = unlinked(flags, True)
+        os.fchmod(fd, 0o600)
+        equal(os.stat(path + "@").st_mode, mode)
+        os.close(fd)
+        kazoo.set(node, b"again")
+        shows(path, b"again")
+    os.unlink(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(fd, b"comes back")
+    os.fchmod(fd, 0o604)
+    os.close(fd)
+    equal((read(path), stat.S_IMODE(os.stat(path).st_mode)), (b"comes back", 0o604))
+
+
+def test_attributes_of_a_file_that_another_host_has_unlinked(t):
+    path, node, kazoo = place(t)
+    save(path, b"data")
+    fd = os.open(path, os.O_RDONLY)
+    events = Inotify(t, os.path.dirname(path))
+    kazoo.delete(node)
+    events.wait(path, "DELETE")
+    kazoo.create(node, b"another")
+    shows(path, b"another")
+    os.fchmod(fd, 0o600)
+    equal(stat.S_IMODE(os.fstat(fd).st_mode), 0o600)
+    check(stat.S_IMODE(os.stat(path).st_mode) != 0o600, "the other file by that name", os.stat(path))
+    os.chmod(path, 0o640)
+    equal((stat.S_IMODE(os.stat(path).st_mode), stat.S_IMODE(os.fstat(fd).st_mode)), (0o640, 0o600))
+    os.close(fd)
+
+
+def test_the_first_read_gives_the_current_version_at_any_offset(t):
+    path, _, _ = place(t)
+    for size in (1000, 200_000):  # kept in the memory of the mount, and not
+        save(path, b"o" * 10)
+        fd = os.open(path, os.O_RDONLY)
+        save(path, b"n" * size)
+        equal(os.fstat(fd).st_size, size)
+        equal(os.pread(fd, 100, size - 100), b"n" * 100, "the end that fstat has shown")
+        save(path, b"3" * size)
+        equal(os.pread(fd, 100, 50), b"n" * 100, "and the same version from then on")
+        equal(os.pread(fd, 100, 0), b"3" * 100, "but for the beginning")
+        os.close(fd)
+    # tail: opens, and goes to the end that fstat shows it.
+    tail = "exec 3< $1; cat $2 > $1; tail -c 5 <&3"
+    new = t.write("new", b"x" * 5000 + b"last\n")
+    equal(bash(tail, path, new).stdout, b"last\n")
+
+
+def test_the_size_of_a_save_is_shown_to_its_program_only(t):
+    path, node, kazoo = place(t)
+    save(path, b"0123456789" * 10)
+    committed = os.stat(path).st_mtime_ns
+
+    def of_others():
+        return int(run("stat", "-c", "%s", path).out)
+
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    for written in (0, 7, 14):
+        equal((os.stat(path).st_size, os.fstat(fd).st_size, os.lseek(fd, 0, os.SEEK_END)), (written,) * 3)
+        equal(of_others(), 100)
+        equal(int(run("stat", "-c", "%.9Y", path).out.replace(".", "")), committed, "mtime, likewise")
+        equal(run("tail", "-c", "5", path).stdout, b"56789")
+        equal(os.lseek(fd, 0, os.SEEK_END), written, "and stays what it is for who writes")
+        os.write(fd, b"written")
+    os.close(fd)
+    equal((of_others(), os.stat(path).st_size), (21, 21))
+    equal(kazoo.get(node)[0], b"written" * 3)
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
+    for written in (0, 7, 14):
+        equal(of_others(), 21)
+        # The kernel appends at its own size of the inode, which nobody else's stat has changed.
+        equal(os.lseek(fd, 0, os.SEEK_CUR), written)
+        os.write(fd, b"written")
+    os.close(fd)
+    # Who has it open for writing by inheritance is of the program.
+    equal(bash("(echo a; stat -c %s $1) > $1; cat $1", path).stdout, b"a\n2\n")
+    equal(bash("exec 3>> $1; echo more >&3; stat -c %s $1; exec 4< $1 3>&-; stat -c %s $1", path).stdout, b"9\n9\n")
+    # A new file: empty for others, as they read it.
+    fd = os.open(path + "-new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(fd, b"data")
+    done = bash("[ -e $1 ] && ! [ -s $1 ] && stat -c %s $1; cat $1", path + "-new")
+    equal(done.stdout, b"0\n")
+    os.fsync(fd)
+    equal(bash("[ -s $1 ] && cat $1", path + "-new").stdout, b"data")
+    os.close(fd)
+
+
+def test_lseek_to_the_end_is_right_whatever_others_ask(t):
+    path, node, kazoo = place(t)
+    save(path, b"x" * 10_000)
+    watcher = "import os,sys\nfd = os.open(sys.argv[1], os.O_RDONLY)\nprint(flush=True)\n" \
+              "while True: assert os.stat(sys.argv[1]).st_size == os.fstat(fd).st_size == 10_000"
+    watchers = [t.background("python3", "-c", watcher, path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                for _ in range(3)]
+    for process in watchers:
+        process.stdout.readline()
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, b"0")
+    for n in range(1, 3000):
+        equal(os.lseek(fd, 0, os.SEEK_END), 10 * n - 9)
+        os.write(fd, b"%010d" % n)
+    for process in watchers:
+        equal(process.poll(), None, "others see the old size")
+        process.kill()
+        process.wait()
+    os.close(fd)
+    equal(kazoo.get(node)[0], b"0" + b"".join(b"%010d" % n for n in range(1, 3000)))
 
 
 def test_an_expectation_is_of_the_program_that_says_it(t):

@@ -245,3 +245,24 @@ def test_verdicts_equal_posix_over_random_cases(t):
                                     name_of(verdicts[1]))))
     check(not wrong, "seed %d: %d of %d verdicts differ:\n    %s" % (
         seed, len(wrong), total, "\n    ".join(wrong[:15])))
+
+
+def test_permission_that_is_taken_away_from_a_reader(t):
+    """It is checked by the open. Who has read goes on with that version, at whatever offset."""
+    _, _, top = start(t)
+    path = os.path.join(top, "f")
+
+    def action():
+        save(path, b"one")
+        fd = os.open(path, os.O_RDONLY)
+        equal(os.pread(fd, 3, 0), b"one")
+        os.chmod(path, 0o200)
+        raises_errno(errno.EACCES, lambda: os.open(path, os.O_RDONLY))
+        equal([os.pread(fd, 3, at) for at in (0, 1)], [b"one", b"ne"])
+        save(path, b"two", os.O_WRONLY)
+        equal([os.pread(fd, 3, at) for at in (0, 1, 0)], [b"one", b"ne", b"one"], "not what may not be read")
+        os.chmod(path, 0o600)
+        equal([os.pread(fd, 3, at) for at in (0, 1)], [b"two", b"wo"], "what may be read again")
+
+    equal(as_user(ALICE, ALICE, [], action), 0)
+    equal(read(path), b"two")

@@ -175,6 +175,20 @@ TEST_F(DeliveryTest, a_rename_is_a_deletion_and_a_creation_for_the_whole_subtree
   EXPECT_TRUE(exists("/b/e/f"));
 }
 
+TEST_F(DeliveryTest, what_takes_the_place_of_another_node_is_a_deletion_and_a_creation) {
+  create("/a");
+  create("/a/f");
+  create("/a/tmp", "new");
+  hold("/a");
+  watch(Op::kGetData, "/a/f");
+  add_watch("/a/f", 0, 2);
+  const NodeId moved = info("/a/tmp").id;
+  change<Change>(Op::kRename, {DeleteTxn{info("/a/f").id}, MoveTxn{moved, info("/a").id, "f", 3}});
+  EXPECT_EQ(seen(), (Log{"1 deleted /a/f", "2 deleted /a/f", "2 created /a/f", "2 DELETED f", "2 RENAMED f"}));
+  EXPECT_EQ(info("/a/f").id, moved);
+  EXPECT_FALSE(exists("/a/tmp"));
+}
+
 TEST_F(DeliveryTest, an_exchange_keeps_ids_and_counts_for_both_parents) {
   create("/a");
   create("/b");

@@ -129,11 +129,39 @@ TEST_F(Extension, RenameOntoNullData) {
   EXPECT_EQ(info(rename(source, top, "half", 1)).id, half) << "for a mount the name is free";
 }
 
-TEST_F(Extension, RenameOntoASymlinkReplacesIt) {
+TEST_F(Extension, RenameOntoAnotherShapeReplacesTheNode) {
   const NodeId link = info(make(top, "link", kRootUser, "target", 0777, Shape::kSymlink)).id;
-  const wire::NodeInfo now = info(rename(file(top, "f", kRootUser, "data"), top, "link"));
-  EXPECT_EQ(now.id, link);
+  const NodeId f = file(top, "f", kRootUser, "data");
+  const wire::NodeInfo now = info(rename(f, top, "link"));
+  EXPECT_EQ(now.id, f);
   EXPECT_EQ(now.attributes.shape, Shape::kFile);
+  EXPECT_EQ(now.stat.version, 0);
+  EXPECT_FALSE(at(top, "f"));
+  EXPECT_EQ(remove(link).err, Err::kStaleNode);
+  const NodeId link2 = info(make(top, "link2", kRootUser, "target", 0777, Shape::kSymlink)).id;
+  EXPECT_EQ(rename(link2, top, "link", 1).err, Err::kNodeExists);
+  EXPECT_EQ(info(rename(link2, top, "link")).id, link2);
+  EXPECT_EQ(remove(f).err, Err::kStaleNode);
+  const NodeId link3 = info(make(top, "link3", kRootUser, "other", 0777, Shape::kSymlink)).id;
+  EXPECT_EQ(info(rename(link3, top, "link")).id, link2) << "of one kind: the target stays";
+  EXPECT_EQ(at(top, "link")->data, "other");
+}
+
+TEST_F(Extension, RenameOntoAnotherShapeWithChildren) {
+  const NodeId target = file(top, "conf", kRootUser, "old");
+  const NodeId child = file(target, "child");
+  const NodeId link = info(make(top, "link", kRootUser, "target", 0777, Shape::kSymlink)).id;
+  const wire::NodeInfo now = info(rename(link, top, "conf"));
+  EXPECT_EQ(now.id, target) << "it cannot go";
+  EXPECT_EQ(now.attributes.shape, Shape::kSymlink);
+  EXPECT_EQ(at(target, "child")->id, child);
+  const NodeId source = file(top, "source", kRootUser, "new");
+  file(source, "below");
+  EXPECT_EQ(rename(source, top, "conf").err, Err::kNotEmpty);
+  const NodeId other = info(make(top, "other", kRootUser, "target", 0777, Shape::kSymlink)).id;
+  EXPECT_EQ(info(rename(source, top, "other")).id, source) << "its children go along";
+  EXPECT_TRUE(at(source, "below"));
+  EXPECT_EQ(remove(other).err, Err::kStaleNode);
 }
 
 // The link's own permissions are open to all, and mean nothing for a file; the link may be another user's.
@@ -146,6 +174,9 @@ TEST_F(Extension, RenameOntoASymlinkBringsItsPermissions) {
   EXPECT_EQ(now.attributes.exec, 0);
   const Acl open = info(make(top, "link2", kBob, "target", 0777, Shape::kSymlink)).acl;
   EXPECT_EQ(info(rename(at(top, "link2")->id, top, "link")).acl, open);
+  file(file(top, "conf", kRootUser, "x", 0600), "child");
+  const NodeId link = info(make(top, "link3", kBob, "target", 0777, Shape::kSymlink)).id;
+  EXPECT_EQ(info(rename(link, top, "conf")).acl, open) << "likewise when the target stays because of its children";
 }
 
 TEST_F(Extension, RenameOntoADirectory) {
