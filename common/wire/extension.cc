@@ -368,6 +368,7 @@ void write(Writer& w, const ChangeEvent& v) {
   put_enum(w, v.kind);
   w.i64(v.zxid);
   if (v.kind == ChangeKind::kDropAll) return;
+  w.boolean(v.more);
   w.i64(v.origin.value);
   w.i64(v.origin_seq);
   write(w, v.node);
@@ -383,6 +384,7 @@ void read(Reader& r, ChangeEvent& v) {
   v.kind = get_enum(r, ChangeKind::kCreated, ChangeKind::kDropAll);
   v.zxid = r.i64();
   if (r.failed() || v.kind == ChangeKind::kDropAll) return;
+  v.more = r.boolean();
   v.origin = SessionId{r.i64()};
   v.origin_seq = r.i64();
   read(r, v.node);

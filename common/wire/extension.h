@@ -208,6 +208,7 @@ enum class ChangeKind : std::uint8_t {
 struct ChangeEvent {
   ChangeKind kind = ChangeKind::kDropAll;
   std::int64_t zxid = 0;
+  bool more = false;  // another one of this transaction follows: who sees the first must see them all
   SessionId origin;            // the session that asked for it; 0: the replica itself (expiry, TTL)
   std::int64_t origin_seq = 0;  // its MutationHeader.seq; 0: not a mutation of a mount
   NodeInfo node;               // after the change (deleted: before it), without data

@@ -196,9 +196,19 @@ void Coherence::queue(replay::Event event) {
 
 void Coherence::on_change(const wire::ChangeEvent& event) {
   counters_.events.fetch_add(1, std::memory_order_relaxed);
-  const bool from_us = event.origin_seq != 0 && event.origin == mount_.replica().session();
-  if (!from_us) mount_.pause_before_event();
+  if (event.more) {
+    first_part_.push_back(event);
+    return;
+  }
+  if (event.origin_seq == 0 || event.origin != mount_.replica().session()) mount_.pause_before_event();
   ExclusiveLock lock(lock_);
+  for (const wire::ChangeEvent& before : first_part_) take_locked(before);
+  first_part_.clear();
+  take_locked(event);
+}
+
+void Coherence::take_locked(const wire::ChangeEvent& event) {
+  const bool from_us = event.origin_seq != 0 && event.origin == mount_.replica().session();
   if (event.kind == wire::ChangeKind::kDropAll) {
     log::warn("fuse", "everything held was dropped by the replica: too much was held nodes={}", mount_.cache().size());
     Effects effects;

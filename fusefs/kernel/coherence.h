@@ -180,6 +180,7 @@ class Coherence {
   void perform(const Effects& effects);            // attributes, and the names as plain invalidations
   void invalidate(const std::vector<Ino>& inodes);  // attributes only
   void apply_locked(const wire::ChangeEvent& event, bool from_us);
+  void take_locked(const wire::ChangeEvent& event);
   void queue(replay::Event event);
   void finish_locked(const replay::Event& event, bool raised);
   void note_names(const replay::Event& event, int change);
@@ -194,6 +195,7 @@ class Coherence {
   CoherenceLock lock_;
   Counters counters_;
   std::atomic<std::int64_t> last_zxid_{0};
+  std::vector<wire::ChangeEvent> first_part_;  // of a transaction whose last event has not come yet. I/O thread only
   std::map<std::pair<Ino, std::string>, int, std::less<>> names_in_replay_;  // under lock_
   std::atomic<bool> waited_in_vain_{false};
   std::mutex finished_mutex_;  // last in the lock order

@@ -206,6 +206,9 @@ class Resume : public std::enable_shared_from_this<Resume> {
   bool given_up_ = false;
 };
 
-void Coherence::resume(std::function<void()> done) { std::make_shared<Resume>(*this, std::move(done))->start(); }
+void Coherence::resume(std::function<void()> done) {
+  first_part_.clear();  // its second part was lost with the connection; the comparison finds both
+  std::make_shared<Resume>(*this, std::move(done))->start();
+}
 
 }  // namespace coord::fs

@@ -52,9 +52,7 @@ Applied Application::run(Txn txn, bool want_reply, const Origin& origin) {
     }
   }
   tree_.set_last_applied(zxid_);
-  for (const auto& [event, holders] : events_) {
-    for (const ConnId conn : holders) sink_.change_event(conn, event);
-  }
+  deliver_events();
   for (const SessionId id : closed_) sink_.session_closed(id, zxid_);
   return out;
 }

@@ -67,6 +67,7 @@ class Application {
   void note_renamed(const Node& node, const Node& old_parent, std::string old_name);
   void queue(wire::ChangeEvent event, std::vector<ConnId> holders);
   void deliver_drop_alls();
+  void deliver_events();
 
   DataTree& tree_;
   Watches& watches_;

@@ -1,6 +1,7 @@
 // Who is told what: the part of Application that fires watches and makes change events, and the changes that touch
 // whole subtrees.
 #include <algorithm>
+#include <unordered_map>
 
 #include "common/base/check.h"
 #include "common/model/path.h"
@@ -146,6 +147,22 @@ void Application::note_renamed(const Node& node, const Node& old_parent, std::st
   event.old_name = std::move(old_name);
   event.old_parent_stat = old_parent.stat();
   queue(std::move(event), std::move(holders));
+}
+
+void Application::deliver_events() {
+  std::unordered_map<ConnId, std::size_t> last;  // of each connection; needed only if there are several
+  if (events_.size() > 1) {
+    for (std::size_t i = 0; i < events_.size(); ++i) {
+      for (const ConnId conn : events_[i].second) last[conn] = i;
+    }
+  }
+  for (std::size_t i = 0; i < events_.size(); ++i) {
+    auto& [event, holders] = events_[i];
+    for (const ConnId conn : holders) {
+      event.more = !last.empty() && last.at(conn) != i;
+      sink_.change_event(conn, event);
+    }
+  }
 }
 
 void Application::deliver_drop_alls() {

@@ -172,7 +172,8 @@ TEST(Records, ExtensionRecordsRoundTrip) {
   expect_round_trip(ForgetRequest{{NodeId{1}, NodeId{2}}});
   expect_round_trip(ResumeRequest{{NodeId{1}, NodeId{2}}});
   expect_round_trip(ResumeReply{{std::nullopt, some_node(), std::nullopt}});
-  ChangeEvent event{ChangeKind::kRenamed, 9, SessionId{-3}, 4, some_node(), some_stat(), NodeId{8}, "old", some_stat()};
+  ChangeEvent event{ChangeKind::kRenamed, 9,           true,       SessionId{-3}, 4,
+                    some_node(),          some_stat(), NodeId{8}, "old",         some_stat()};
   expect_round_trip(event);
   event.kind = ChangeKind::kData;
   expect_round_trip(event);

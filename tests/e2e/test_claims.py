@@ -5,7 +5,7 @@ import errno
 import os
 import threading
 
-from lib import count, equal, raises_errno, until
+from lib import count, equal, raises_errno, save, until
 
 ROUNDS = count(50, 1000)
 
@@ -91,3 +91,43 @@ def test_a_host_that_lags(t):
     os.rename(w.b.p("queue", "h"), w.b.p("b", "h"))
     equal(w.kazoo.get("/b/h")[0], b"another", "what stood at the name")
     equal(w.kazoo.get("/a/h")[0], b"job", "and the first one is where it was")
+
+
+def test_a_name_that_another_host_gives_to_something_else_is_always_there(t):
+    """`ln -sfn` onto a file: the deletion of what was there and the move of the link are one transaction, here too."""
+    w = World(t, env={"COORDFS_TEST_DELAY_EVENT_MS": "2"})
+    os.symlink("somewhere", w.a.p("queue", "current"))
+    until(lambda: os.path.lexists(w.b.p("queue", "current")), 5, "known")
+    failures, stop = [], threading.Event()
+
+    def reader():
+        while not stop.is_set():
+            try:
+                os.lstat(w.b.p("queue", "current"))
+            except OSError as error:
+                failures.append(error)
+
+    def lister():
+        while not stop.is_set():
+            names = os.listdir(w.b.p("queue"))
+            if "current" not in names:
+                failures.append(names)
+
+    threads = [threading.Thread(target=reader), threading.Thread(target=lister)]
+    for thread in threads:
+        thread.start()
+    for number in range(count(100, 2000)):
+        if number % 2:
+            os.symlink("somewhere", w.a.p("queue", "tmp"))
+        else:
+            save(w.a.p("queue", "tmp"), b"data")
+        os.rename(w.a.p("queue", "tmp"), w.a.p("queue", "current"))
+        until(lambda: same(os.lstat(w.a.p("queue", "current")), os.lstat(w.b.p("queue", "current"))), 5, "seen")
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    equal(failures, [], "the name is always there, and can be used")
+
+
+def same(one, other):
+    return one.st_ino == other.st_ino

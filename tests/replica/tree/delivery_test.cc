@@ -189,6 +189,25 @@ TEST_F(DeliveryTest, what_takes_the_place_of_another_node_is_a_deletion_and_a_cr
   EXPECT_FALSE(exists("/a/tmp"));
 }
 
+TEST_F(DeliveryTest, each_connection_is_told_which_event_is_its_last_of_a_transaction) {
+  open_session(SessionId(300), ConnId(3));
+  create("/a");
+  create("/b");
+  const NodeId a = hold("/a");
+  const NodeId b = hold("/b");
+  wire::LookupRequest lookup;
+  lookup.parent = a;
+  lookup.hold = true;
+  EXPECT_EQ(read(peer_of(SessionId(300), ConnId(3)), Op::kLookup, encoded(lookup)).err, Err::kOk);
+  sink.changes.clear();
+  change<Change>(Op::kMulti, {SetDataTxn{a, false, "1", 1}, SetDataTxn{b, false, "2", 1}});
+  std::string told;
+  for (const auto& [conn, event] : sink.changes) {
+    told += std::to_string(conn.value) + event.node.name + (event.more ? "+ " : " ");
+  }
+  EXPECT_EQ(told, "2a+ 3a 2b ");
+}
+
 TEST_F(DeliveryTest, an_exchange_keeps_ids_and_counts_for_both_parents) {
   create("/a");
   create("/b");
