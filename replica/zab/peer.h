@@ -165,8 +165,8 @@ struct SnapshotStaged {
 // The replicated list of data directories that may acknowledge has changed (Enrol): sid -> directory id. WHO COUNTS,
 // for promises, NEWLEADER and acknowledgements alike: a voter whose directory is the enrolled one; everybody while
 // nobody is enrolled (bootstrap); never a voter that is enrolled with another directory (it lost its disk, and with it
-// promises and acknowledgements: Alarm), nor one that is damaged, nor one that is not enrolled yet while others are
-// (Enrol follows when it has synchronized).
+// promises and acknowledgements: Alarm, once it has all that is committed or nobody has led for init_limit), nor one
+// that is damaged, nor one that is not enrolled yet while others are (Enrol follows when it has synchronized).
 struct Enrolled {
   std::map<Sid, std::string> directories;
 };
