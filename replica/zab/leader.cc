@@ -112,11 +112,17 @@ void Leader::refuse(Learner& learner, const std::string& why) {
   core_.close(link, why);
 }
 
-void Leader::received(LinkId link, const Message& message) {
+void Leader::heard(LinkId link) {
   Learner* learner = at(link);
   if (learner == nullptr) return;
   learner->heard_at = core_.now;
   if (counts(*learner)) heard_at_[learner->sid] = core_.now;
+}
+
+void Leader::received(LinkId link, const Message& message) {
+  Learner* learner = at(link);
+  if (learner == nullptr) return;
+  heard(link);
   const auto unexpected = [&](const auto&) { refuse(*learner, "a message that only a leader sends"); };
   std::visit(Overloaded{[&](const FollowerInfo& m) { on(*learner, m); }, [&](const AckEpoch& m) { on(*learner, m); },
                         [&](const AckNewLeader& m) { on(*learner, m); }, [&](const Ack& m) { on(*learner, m); },

@@ -34,6 +34,7 @@ struct Peer::Impl {
   void on(const LinkDown& event);
   void on(const DialFailed& event);
   void on(const Received& event);
+  void on(const Heard& event);
   void on(const LogRead& event);
   void on(const SnapshotSent& event);
   void on(const SnapshotStaged& event);
@@ -246,6 +247,11 @@ void Peer::Impl::early(LinkId link, const Message& message) {
   }
   pending.erase(link);
   core.close(link, "nobody leads here");
+}
+
+void Peer::Impl::on(const Heard& event) {
+  if (leader) leader->heard(event.link);
+  if (learner) learner->heard(event.link);
 }
 
 void Peer::Impl::on(const LogRead& event) {
