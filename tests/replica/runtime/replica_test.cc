@@ -255,9 +255,9 @@ TEST(Replica, TheLastAnswersWaitForWhoTakesThem) {
   conn.put(Op::kCloseSession, [](wire::Writer&) {});
   conn.flush();
   ASSERT_EQ(conn.next().err, Err::kOk);
-  for (int n = 0; n < 50; ++n) {
+  for (int n = 0; n < 100; ++n) {
     conn.take(4'096);
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the pace of the client: 80 KiB in two seconds
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the pace of the client: 160 KiB in two seconds
   }
   for (int n = 0; n < kReads; ++n) ASSERT_EQ(data_of(conn.next()).size(), 900'000u);
   EXPECT_EQ(conn.next().err, Err::kOk);
