@@ -1,11 +1,14 @@
 #include "replica/net/stream.h"
 
 #include <grp.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
@@ -14,7 +17,6 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/write.hpp>
 #include <cerrno>
 #include <cstring>
 
@@ -28,7 +30,9 @@ using boost::system::error_code;
 namespace {
 
 constexpr std::size_t kReadChunk = 64 * 1024;
-constexpr auto kLingerLimit = std::chrono::seconds(2);  // for each piece of the output
+constexpr std::size_t kWriteChunk = 256 * 1024;        // others have their turn between
+constexpr auto kTakenPeriod = std::chrono::milliseconds(100);  // of looking whether a paused peer takes its output
+constexpr auto kLingerLimit = std::chrono::seconds(2);  // without anything taken
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);  // after EMFILE and its like
 
 // A connection does not keep the memory of its largest frame for life.
@@ -39,7 +43,7 @@ void give_back(std::string& buffer) {
 class SocketStream final : public Stream, public std::enable_shared_from_this<SocketStream> {
  public:
   SocketStream(Loop& loop, Socket socket, Remote remote)
-      : loop_(loop), socket_(std::move(socket)), linger_(loop.impl().context), remote_(std::move(remote)) {}
+      : loop_(loop), socket_(std::move(socket)), timer_(loop.impl().context), remote_(std::move(remote)) {}
 
   const Remote& remote() const override { return remote_; }
   Executor& loop() override { return loop_; }
@@ -74,22 +78,50 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
   void request_close(bool flush) override {
     loop_.post([self = shared_from_this(), flush] {
       if (self->ended_) return;
-      self->closing_ = true;
       if (!flush) {
         self->end();
         return;
       }
-      self->linger();
+      if (!self->closing_) {
+        self->closing_ = true;
+        self->taken_since();
+        self->linger();
+      }
       self->write_more();
     });
   }
 
  private:
-  // Closes unless something is sent meanwhile: who takes his last answers slowly gets them all.
+  // Whether the peer has taken anything of the output since the last call: its socket had room for more, or has less
+  // that is not acknowledged. Room alone would not do: a full socket says that it has some when much of it is free.
+  bool taken_since() {
+    int waiting = waiting_;
+    ::ioctl(socket_.native_handle(), SIOCOUTQ, &waiting);
+    const bool taken = handed_over_ != handed_over_before_ || waiting < waiting_;
+    handed_over_before_ = handed_over_;
+    waiting_ = waiting;
+    return taken;
+  }
+
+  // Closes when nothing is taken any more: who takes his last answers slowly gets them all.
   void linger() {
-    linger_.expires_after(kLingerLimit);
-    linger_.async_wait([self = shared_from_this()](error_code error) {
-      if (!error && self->linger_.expiry() <= std::chrono::steady_clock::now()) self->end();
+    timer_.expires_after(kLingerLimit);
+    timer_.async_wait([self = shared_from_this()](error_code error) {
+      if (error || self->ended_) return;
+      self->taken_since() ? self->linger() : self->end();
+    });
+  }
+
+  // As long as reading is paused.
+  void watch_output() {
+    if (watching_ || closing_ || ended_) return;
+    watching_ = true;
+    timer_.expires_after(kTakenPeriod);
+    timer_.async_wait([self = shared_from_this()](error_code error) {
+      self->watching_ = false;
+      if (error || !self->paused_ || self->closing_ || self->ended_) return;
+      if (self->taken_since()) self->user_->on_taken();
+      self->watch_output();
     });
   }
 
@@ -123,6 +155,8 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
     if (in_.empty()) give_back(in_);
     if (!go_on) {
       paused_ = true;
+      if (!watching_) taken_since();
+      watch_output();
       return false;
     }
     return !ended_ && !closing_;
@@ -137,7 +171,20 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
       return;
     }
     writing_ = true;
-    asio::async_write(socket_, asio::buffer(out_), [self = shared_from_this()](error_code error, std::size_t) {
+    written_ = 0;
+    write_rest();
+  }
+
+  void write_rest() {
+    const std::size_t most = std::min(out_.size() - written_, kWriteChunk);
+    const auto rest = asio::buffer(out_.data() + written_, most);
+    socket_.async_write_some(rest, [self = shared_from_this()](error_code error, std::size_t count) {
+      self->written_ += count;
+      self->handed_over_ += count;
+      if (!error && !self->ended_ && self->written_ < self->out_.size()) {
+        self->write_rest();
+        return;
+      }
       self->writing_ = false;
       self->out_.clear();
       give_back(self->out_);
@@ -146,7 +193,6 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
         self->end();
         return;
       }
-      if (self->closing_) self->linger();
       self->write_more();
     });
   }
@@ -154,7 +200,7 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
   void end() {
     if (ended_) return;
     ended_ = true;
-    linger_.cancel();
+    timer_.cancel();
     error_code ignored;
     socket_.shutdown(asio::socket_base::shutdown_both, ignored);
     socket_.close(ignored);
@@ -168,14 +214,18 @@ class SocketStream final : public Stream, public std::enable_shared_from_this<So
 
   Loop& loop_;
   Socket socket_;
-  asio::steady_timer linger_;
+  asio::steady_timer timer_;  // watch_output's, then linger's
   Remote remote_;
   std::shared_ptr<StreamUser> user_;
   std::string in_;
   std::string out_;
+  std::size_t written_ = 0;  // of out_
+  std::uint64_t handed_over_ = 0, handed_over_before_ = 0;  // to the socket, so far and at the last look
+  int waiting_ = 0;  // in the socket, at the last look
   std::atomic<bool> flush_posted_{false};
   bool writing_ = false;
   bool paused_ = false;
+  bool watching_ = false;
   bool closing_ = false;
   bool ended_ = false;
 };

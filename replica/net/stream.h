@@ -34,6 +34,9 @@ class StreamUser {
   virtual bool on_bytes(std::string& in) = 0;
   // Move what is to be sent into `out` (empty on call). Leaving it empty means nothing to send.
   virtual void take_output(std::string& out) = 0;
+  // While nothing is read (on_bytes has asked for that): the peer has taken some of what is sent to it. Looked at every
+  // 100 ms, by what its kernel has acknowledged; on a Unix socket, by what it has read.
+  virtual void on_taken() = 0;
   // The connection is over, for whatever reason. Called exactly once.
   virtual void on_closed() = 0;
 };
@@ -46,7 +49,7 @@ class Stream {
   virtual void start(std::shared_ptr<StreamUser> user) = 0;  // loop thread; begins reading
   virtual void request_flush() = 0;                           // any thread; coalesced
   virtual void resume_reading() = 0;                          // any thread
-  // Closes; `flush` first sends what take_output still yields (2 s for each piece).
+  // Closes; `flush` first sends what take_output still yields, as long as the peer takes some of it every 2 s.
   virtual void request_close(bool flush) = 0;                 // any thread
 };
 

@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kChunkBytes = 16 * 1024;     // messages are gathered into these
 constexpr std::size_t kSpareChunks = 4;
 constexpr std::size_t kBuffersPerWrite = 64;       // what one system call takes
+constexpr std::size_t kPieceBytes = 1u << 20;      // of a larger message, made a frame at once
+constexpr auto kPartEvery = std::chrono::milliseconds(50);  // what does not come whole is answered with a sign of life
 constexpr std::size_t kReadStranger = 4 * 1024;
 constexpr std::size_t kReadElection = 4 * 1024;
 constexpr std::size_t kReadLearner = 128 * 1024;
@@ -170,8 +172,21 @@ void Connection::deliver() {
     messages.push_back(std::move(*message));
   }
   const auto self = shared_from_this();
+  if (messages.empty() && why.empty()) return note_part();
   if (!messages.empty() && owner_ != nullptr) owner_->received(self, std::move(messages));
   if (!why.empty() && state_ == State::kUp) give_up(why);
+}
+
+// A message may be long on its way, and those behind it wait, pings too: its progress is a sign of life for this side,
+// and its sender gets one.
+void Connection::note_part() {
+  const bool answer = reader_.within_message() && heard_at_ - answered_at_ >= kPartEvery;
+  if (answer) {
+    answered_at_ = heard_at_;
+    ping();
+    flush();
+  }
+  if (owner_ != nullptr) owner_->heard(shared_from_this());
 }
 
 // ---------------------------------------------------------------- out
@@ -196,20 +211,17 @@ bool Connection::send(const zab::Message& message) {
     return false;
   }
   const std::size_t size = encoded_size(message);
-  if (size <= kFramePayloadMax) {
+  if (size <= kPieceBytes && unframed_.empty()) {
     std::string& chunk = chunk_for(writer_.header_bytes() + size);
     const std::size_t begun = writer_.begin(chunk);
     encode(message, chunk);
     writer_.end(chunk, begun);
     add(chunk.size() - begun);
-  } else {  // rare enough to be copied once more
-    std::string whole;
+  } else {
+    std::string& whole = unframed_.emplace_back();
     whole.reserve(size);
     encode(message, whole);
-    std::string& chunk = chunk_for(size + (size / kFramePayloadMax + 1) * writer_.header_bytes());
-    const std::size_t before = chunk.size();
-    writer_.put(whole, chunk);
-    add(chunk.size() - before);
+    add(whole.size());
   }
   if (queued_ <= limits_.queue_high) return true;
   above_high_ = true;
@@ -217,7 +229,7 @@ bool Connection::send(const zab::Message& message) {
 }
 
 void Connection::ping() {
-  if (state_ != State::kUp || doomed_) return;
+  if (state_ != State::kUp || doomed_ || queued_ > 0) return;
   std::string& chunk = chunk_for(writer_.header_bytes());
   const std::size_t before = chunk.size();
   writer_.put("", chunk);
@@ -228,8 +240,28 @@ void Connection::flush() {
   if (!writing_now_ && state_ != State::kEnded && state_ != State::kTls) write();
 }
 
+void Connection::frame_more() {
+  for (std::size_t framed = 0; framed < kPieceBytes && !unframed_.empty();) {
+    const std::string& whole = unframed_.front();
+    const std::string_view piece = std::string_view(whole).substr(framed_, kPieceBytes);
+    std::string& chunk = chunk_for(writer_.header_bytes() + piece.size());
+    const std::size_t begun = writer_.begin(chunk);
+    chunk.append(piece);
+    framed_ += piece.size();
+    framed += piece.size();
+    writer_.end(chunk, begun, framed_ < whole.size());
+    add(writer_.header_bytes());
+    if (framed_ < whole.size()) continue;
+    unframed_.pop_front();
+    framed_ = 0;
+  }
+}
+
 void Connection::write() {
-  if (writing_.empty()) writing_.swap(queue_);
+  if (writing_.empty()) {
+    if (queue_.empty()) frame_more();
+    writing_.swap(queue_);
+  }
   std::vector<asio::const_buffer> buffers;
   buffers.reserve(std::min(writing_.size(), kBuffersPerWrite));
   for (const std::string& chunk : writing_) {
@@ -297,6 +329,8 @@ void Connection::give_up(const std::string& why) {
   const bool was_up = state_ == State::kUp;
   // What is queued is not for anybody any more; but an alert of TLS may still be on its way.
   queue_.clear();
+  unframed_.clear();
+  framed_ = 0;
   if (tls_failed_) {
     finish();
   } else {

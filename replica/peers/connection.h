@@ -3,7 +3,7 @@
 //
 // Lives on the loop's thread; kept alive by its own operations. Its owner is told what becomes of it by exactly one of
 // these sequences, never from within a call of the owner's:
-//     came_up, then (received | writable)*, then lost        a link
+//     came_up, then (received | heard | writable)*, then lost        a link
 //     refused                                                the handshake ended with a no, ours or theirs
 //     broken                                                 it ended before the handshake was done
 // and then, always, ended: nothing of it is left. After finish() or drop() only ended comes.
@@ -35,6 +35,7 @@ class ConnectionOwner {
   virtual void broken(const ConnectionPtr& connection, const std::string& why) = 0;
   virtual void lost(const ConnectionPtr& connection, const std::string& why) = 0;
   virtual void received(const ConnectionPtr& connection, std::vector<zab::Message> messages) = 0;
+  virtual void heard(const ConnectionPtr& connection) = 0;  // something came, and no message is whole yet
   virtual void writable(const ConnectionPtr& connection) = 0;
   virtual void ended(const ConnectionPtr& connection) = 0;
 
@@ -55,7 +56,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void start();
   // False: above the high mark. Leaves with flush().
   bool send(const zab::Message& message);
-  void ping();  // a frame that is no message
+  void ping();  // a frame that is no message; none while something is being sent anyway
   void flush();
   // Sends what is queued, as far as that goes within the linger limit, and closes.
   void finish();
@@ -87,7 +88,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void read_done(const Error& error, std::size_t count);
   void advance_handshake();
   void deliver();
+  void note_part();
   void write();
+  void frame_more();
   void write_done(const Error& error, std::size_t count);
   void recycle();
   std::string& chunk_for(std::size_t bytes);
@@ -111,12 +114,15 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   FrameWriter writer_;
   bool reading_ = false, writing_now_ = false, shut_ = false;
   std::deque<std::string> queue_, writing_;  // chunks of whole frames
+  // Behind them: a large message, and what was sent behind it. Made frames of when it is their turn, bit by bit.
+  std::deque<std::string> unframed_;
+  std::size_t framed_ = 0;  // of unframed_.front()
   std::vector<std::string> spare_;
   std::size_t written_ = 0;  // of writing_.front()
   std::size_t queued_ = 0;
   bool above_high_ = false;
   char drain_[1024];
-  std::chrono::steady_clock::time_point heard_at_;
+  std::chrono::steady_clock::time_point heard_at_, answered_at_;
 };
 
 }  // namespace coord::peers

@@ -22,7 +22,8 @@
 namespace coord::peers {
 
 inline constexpr std::size_t kFramePayloadMax = 8u << 20;
-// jute.maxbuffer may be 256 MiB, and a message holds at most one request that large besides a chunk of log.
+// jute.maxbuffer is 32 MiB at most, and a message holds at most one request that large besides a chunk of log; what a
+// transaction adds to its request is far less than the rest.
 inline constexpr std::size_t kMessageMax = 384u << 20;
 inline constexpr std::size_t kFrameHeaderBytes = 8;
 
@@ -66,6 +67,8 @@ class FrameReader {
   // The next whole message, empty payloads included. kBad: the stream is of no use any more, error() says why.
   Status next(std::string_view& payload);
   const std::string& error() const { return error_; }
+  // After next() said kNothing: a message has begun.
+  bool within_message() const { return joining_ || begin_ != end_; }
   // What has arrived and was not taken, for a look at a stranger's first bytes.
   std::string_view rest() const { return {buffer_.get() + begin_, end_ - begin_}; }
   std::size_t capacity() const { return capacity_; }

@@ -33,6 +33,8 @@ class LinksUser {
   virtual void link_down(zab::LinkId link, const std::string& why) = 0;
   virtual void dial_failed(std::uint64_t number, Sid peer, const std::string& why) = 0;
   virtual void received(zab::LinkId link, std::vector<zab::Message> messages) = 0;  // what one read brought
+  // A part of a message that is not whole yet, or nothing but a sign of life: its peer is there.
+  virtual void heard(zab::LinkId link) = 0;
   // A link with fewer than the low-water mark of bytes unsent, after send said it was above the high one.
   virtual void writable(zab::LinkId link) = 0;
   // Somebody was refused or refused us: one line with name, address, reason and remedy, for the status; the transport

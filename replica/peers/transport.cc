@@ -353,6 +353,10 @@ void Impl::received(const ConnectionPtr& connection, std::vector<zab::Message> m
   if (user_ != nullptr && links_.contains(connection->link)) user_->received(connection->link, std::move(messages));
 }
 
+void Impl::heard(const ConnectionPtr& connection) {
+  if (user_ != nullptr && links_.contains(connection->link)) user_->heard(connection->link);
+}
+
 void Impl::writable(const ConnectionPtr& connection) {
   if (user_ != nullptr && links_.contains(connection->link)) user_->writable(connection->link);
 }

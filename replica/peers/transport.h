@@ -60,8 +60,9 @@ struct TransportOptions {
   // send() says false above the high mark; writable() comes below the low one.
   std::size_t queue_high_bytes = 1u << 20;
   std::size_t queue_low_bytes = 256u << 10;
-  // A link with more than this unsent when another message comes is closed: its peer does not read.
-  std::size_t queue_bytes_max = 128u << 20;
+  // A link with more than this unsent when another message comes is closed: its peer does not read. More than the log
+  // on its way to a server that catches up: four chunks, of which each may be one request of 32 MiB.
+  std::size_t queue_bytes_max = 192u << 20;
 
   using Ms = std::chrono::milliseconds;
   Ms connect_limit{1'000};          // name and TCP, all addresses together

@@ -54,6 +54,7 @@ class Transport::Impl final : public ConnectionOwner, public std::enable_shared_
   void broken(const ConnectionPtr& connection, const std::string& why) override;
   void lost(const ConnectionPtr& connection, const std::string& why) override;
   void received(const ConnectionPtr& connection, std::vector<zab::Message> messages) override;
+  void heard(const ConnectionPtr& connection) override;
   void writable(const ConnectionPtr& connection) override;
   void ended(const ConnectionPtr& connection) override;
 

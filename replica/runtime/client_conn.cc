@@ -21,7 +21,6 @@ constexpr std::size_t kQueueBytesMax = 2u << 20;     // and what they take
 constexpr std::size_t kQueuedReadsMax = 128;
 constexpr std::size_t kOutputPauseBytes = 4u << 20;  // nothing more is answered before so much is sent
 constexpr std::size_t kEventBytesMax = 64u << 20;    // a reader so slow that events pile up is closed
-constexpr std::size_t kPieceBytes = 256u << 10;      // lent to the stream: when it is sent, the client is alive
 constexpr std::size_t kIdsMax = 64;                  // of one connection; each request has them with it
 constexpr std::size_t kIdsBytesMax = 64u << 10;
 constexpr std::int64_t kTurnUs = 10'000;             // requests are answered for so long before others have their turn
@@ -495,24 +494,12 @@ void ClientConn::take_output(std::string& out) {
   bool go_on = false;
   {
     const std::lock_guard lock(mutex_);
-    // Its pings may lie behind what is not read now. Otherwise they alone count: the kernel takes some for the dead.
-    if (sent_ > 0 && starved_) note_sign_of_life();
-    if (sent_ == sending_.size()) {
-      std::string().swap(sending_);
-      sent_ = 0;
-      sending_.swap(out_);
-      event_bytes_ = 0;
-    }
+    out.swap(out_);
+    event_bytes_ = 0;
     go_on = !closed_ && !drain_posted_ && !queue_.empty() && queue_.front().wait == Wait::kNothing &&
             out_.size() < kOutputPauseBytes;
     if (go_on) drain_posted_ = true;
     resume = may_resume();
-  }
-  if (sent_ == 0 && sending_.size() <= kPieceBytes) {
-    out.swap(sending_);
-  } else {
-    out.assign(sending_, sent_, kPieceBytes);
-    sent_ += out.size();
   }
   // Posted: the caller may hold the tree lock.
   if (go_on) stream_->loop().post([self = shared_from_this()] { self->drain(); });
@@ -521,8 +508,6 @@ void ClientConn::take_output(std::string& out) {
 
 void ClientConn::on_closed() {
   stage_ = Stage::kEnding;
-  std::string().swap(sending_);
-  sent_ = 0;
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;

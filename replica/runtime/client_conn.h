@@ -41,7 +41,7 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   const net::Remote& remote() const { return stream_->remote(); }
   std::int64_t accepted_ms() const { return accepted_ms_; }
   // Monotonic ms of the last sign of life that keeps a session alive: a frame, or that a client whose frames are not
-  // read before it has taken its answers takes some.
+  // read before it has taken its answers takes something.
   std::int64_t last_active_ms() const { return last_active_ms_.load(std::memory_order_relaxed); }
   bool connected() const { return connected_.load(std::memory_order_relaxed); }
   SessionId session() const { return SessionId(session_.load(std::memory_order_relaxed)); }
@@ -52,6 +52,7 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   // --- net::StreamUser, on the loop
   bool on_bytes(std::string& in) override;
   void take_output(std::string& out) override;
+  void on_taken() override { note_sign_of_life(); }
   void on_closed() override;
 
   // --- the core thread
@@ -137,9 +138,6 @@ class ClientConn final : public net::StreamUser, public std::enable_shared_from_
   std::optional<wire::ConnectRequest> connecting_;
   bool full_ = false;  // as of the last request
   bool turn_over_ = false;
-  // Output on its way: lent to the stream piece by piece, up to here so far.
-  std::string sending_;
-  std::size_t sent_ = 0;
 
   mutable std::mutex mutex_;
   std::string out_;

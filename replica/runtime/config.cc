@@ -179,6 +179,12 @@ std::string set_super_digest(Config& config, Text value) {
   return "";
 }
 
+std::string set_frame_size(Config& config, Text value) {
+  const std::string wrong = number(&Config::frame_size_max, 1024, kFrameSizeMost)(config, value);
+  if (wrong.empty()) return wrong;
+  return wrong + " (a leader that carries out a larger request would be taken for dead; split larger values)";
+}
+
 const std::map<Text, Setter>& setters() {
   constexpr std::int64_t kDay = 86'400'000;
   static const std::map<Text, Setter> table = {
@@ -191,7 +197,7 @@ const std::map<Text, Setter>& setters() {
       {"clientPortListenBacklog", number(&Config::client_backlog, -1, 1'000'000)},
       {"maxClientCnxns", number(&Config::connections_per_ip_max, 0, 10'000'000)},
       {"maxCnxns", number(&Config::connections_max, 0, 10'000'000)},
-      {"jute.maxbuffer", number(&Config::frame_size_max, 1024, 256 << 20)},
+      {"jute.maxbuffer", set_frame_size},
       {"skipACL", flag(&Config::skip_acl, "yes", "no")},
       {"enforceQuota", flag(&Config::enforce_quota)},
       {"extendedTypesEnabled", flag(&Config::extended_types)},

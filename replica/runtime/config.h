@@ -19,6 +19,10 @@
 
 namespace coord::runtime {
 
+// Of jute.maxbuffer: what a leader carries out at once while the others hear nothing of it must take much less than the
+// sync limit, and chunks of log of that size must fit the queue of a link (peers/transport.h).
+inline constexpr std::int32_t kFrameSizeMost = 32 << 20;
+
 struct Config {
   std::string data_dir;                 // dataDir
   std::int32_t tick_time_ms = 2000;     // tickTime
@@ -30,7 +34,7 @@ struct Config {
   int client_backlog = -1;              // clientPortListenBacklog
   int connections_per_ip_max = 60;      // maxClientCnxns; 0: any number
   int connections_max = 0;              // maxCnxns; 0: any number
-  std::int32_t frame_size_max = 0xfffff;     // jute.maxbuffer
+  std::int32_t frame_size_max = 0xfffff;     // jute.maxbuffer; at most kFrameSizeMost
   bool skip_acl = false;                // skipACL=yes
   bool enforce_quota = false;           // enforceQuota
   bool extended_types = true;           // extendedTypesEnabled; on unless switched off

@@ -159,6 +159,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   void link_down(zab::LinkId link, const std::string& why) override;
   void dial_failed(std::uint64_t number, Sid peer, const std::string& why) override;
   void received(zab::LinkId link, std::vector<zab::Message> messages) override;
+  void heard(zab::LinkId link) override;
   void writable(zab::LinkId link) override;
   void trouble(Sid peer, const std::string& text) override;
 

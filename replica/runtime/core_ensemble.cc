@@ -54,6 +54,11 @@ void Core::received(zab::LinkId link, std::vector<zab::Message> messages) {
   turn_done();
 }
 
+void Core::heard(zab::LinkId link) {
+  step(zab::Heard{link});
+  turn_done();
+}
+
 void Core::writable(zab::LinkId link) {
   const auto sending = sending_.find(link);
   if (sending == sending_.end()) return;

@@ -202,18 +202,29 @@ std::size_t Core::average_entry_bytes() const {
 
 bool Core::enrolled_as(Sid sid, const std::string& directory_id) const {
   if (enrolled.empty() || COORD_MUTANT(kUnenrolledCounted)) return true;
+  const std::string* directory = enrolled_directory(sid);
+  return directory != nullptr && *directory == directory_id;
+}
+
+bool Core::enrolled_otherwise(Sid sid, const std::string& directory_id) const {
+  if (enrolled.empty()) return false;
+  const std::string* directory = enrolled_directory(sid);
+  return directory != nullptr && *directory != directory_id;
+}
+
+const std::string* Core::enrolled_directory(Sid sid) const {
   // Enrolled by the change of the members itself, which counts before it is committed.
   for (const Membership* membership : {pending_ ? &*pending_ : nullptr, &base_}) {
     if (membership == nullptr) continue;
     if (const auto join = membership->joins.find(sid); join != membership->joins.end()) {
-      return join->second == directory_id;
+      return &join->second;
     }
   }
-  if (const auto it = enrolled.find(sid); it != enrolled.end()) return it->second == directory_id;
+  if (const auto it = enrolled.find(sid); it != enrolled.end()) return &it->second;
   for (const auto& [zxid, directories] : logged_enrolments_) {
-    if (const auto it = directories.find(sid); it != directories.end()) return it->second == directory_id;
+    if (const auto it = directories.find(sid); it != directories.end()) return &it->second;
   }
-  return false;
+  return nullptr;
 }
 
 void Core::forget_enrolments() {

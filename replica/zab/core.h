@@ -60,6 +60,8 @@ class Core {
   // --- who counts (see Enrolled in peer.h)
   bool is_voter() const { return voters.is_voter(config.self); }
   bool enrolled_as(Sid sid, const std::string& directory_id) const;
+  // With another directory than this one, by what the log says: as good as the log is.
+  bool enrolled_otherwise(Sid sid, const std::string& directory_id) const;
   bool self_counts() const;
   void forget_enrolments();  // those that the tree has
   // Identity is like data until the first entry is logged: it comes with the history that is adopted. So a nominee that
@@ -123,6 +125,7 @@ class Core {
   void promote();
   void settle_membership();
   void rebuild_voters();
+  const std::string* enrolled_directory(Sid sid) const;  // null: none
 
   // Enrolments that are logged; those that the tree has by now do no harm. Who is enrolled by a transaction that is
   // not applied counts: a majority of the log's own view may need it to get that transaction committed.

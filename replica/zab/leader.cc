@@ -8,6 +8,16 @@
 
 namespace coord::zab {
 
+namespace {
+
+std::string lost_disk(Sid sid) {
+  return "server " + std::to_string(sid.value) +
+         " has another data directory than the one enrolled: it lost its disk and does not count; remove it and add it "
+         "again (coordctl reconfig), or give it another server id";
+}
+
+}  // namespace
+
 void Leader::begin(std::uint64_t election_round) {
   COORD_CHECK_MSG(core_.settled(), "discovery starts from a settled log");
   COORD_CHECK_MSG(core_.accepted_epoch < kEpochMax,
@@ -90,6 +100,8 @@ void Leader::forget(LinkId link) {
   const auto it = learners_.find(link);
   if (it == learners_.end()) return;
   if (it->second.stage == Stage::kServing) core_.emit(LearnerChanged{link, it->second.sid, false});
+  // It may come back put right, or to another leader. (A nominee tries often: once is enough.)
+  if (progress_ == Progress::kBroadcast) core_.alarm_over(lost_disk(it->second.sid));
   learners_.erase(it);
   rebuild_acks();
 }
@@ -100,11 +112,17 @@ void Leader::refuse(Learner& learner, const std::string& why) {
   core_.close(link, why);
 }
 
-void Leader::received(LinkId link, const Message& message) {
+void Leader::heard(LinkId link) {
   Learner* learner = at(link);
   if (learner == nullptr) return;
   learner->heard_at = core_.now;
   if (counts(*learner)) heard_at_[learner->sid] = core_.now;
+}
+
+void Leader::received(LinkId link, const Message& message) {
+  Learner* learner = at(link);
+  if (learner == nullptr) return;
+  heard(link);
   const auto unexpected = [&](const auto&) { refuse(*learner, "a message that only a leader sends"); };
   std::visit(Overloaded{[&](const FollowerInfo& m) { on(*learner, m); }, [&](const AckEpoch& m) { on(*learner, m); },
                         [&](const AckNewLeader& m) { on(*learner, m); }, [&](const Ack& m) { on(*learner, m); },
@@ -141,12 +159,8 @@ void Leader::on(Learner& learner, const FollowerInfo& info) {
 }
 
 void Leader::check_directory(const Learner& learner) {
-  const std::string text = "server " + std::to_string(learner.sid.value) +
-                           " has another data directory than the one enrolled: it lost its disk and does not count; "
-                           "remove it and add it again (coordctl reconfig), or give it another server id";
-  const bool lost = is_voter(learner) && core_.enrolled.contains(learner.sid) &&
-                    !core_.enrolled_as(learner.sid, learner.info.directory_id);
-  lost ? core_.alarm(text) : core_.alarm_over(text);
+  const bool lost = is_voter(learner) && core_.enrolled_otherwise(learner.sid, learner.info.directory_id);
+  lost ? core_.alarm(lost_disk(learner.sid)) : core_.alarm_over(lost_disk(learner.sid));
 }
 
 void Leader::try_mint() {

@@ -30,6 +30,7 @@ class Leader {
   void link_up(LinkId link, Sid peer);
   void link_down(LinkId link);
   void received(LinkId link, const Message& message);
+  void heard(LinkId link);
   void notified(Sid from, const Notification& notification);
   void persisted(std::uint64_t id);
   void propose(const Propose& proposal);

@@ -84,6 +84,10 @@ void Learner::received(LinkId link, const Message& message) {
              message);
 }
 
+void Learner::heard(LinkId link) {
+  if (link_ == link) heard_at_ = core_.now;
+}
+
 void Learner::tick() {
   const Timing& timing = core_.config.timing;
   // A nominee says something every ping interval; one that keeps silent has not become one.

@@ -27,6 +27,7 @@ class Learner {
   void link_down(LinkId link);
   void dial_failed(std::uint64_t number);
   void received(LinkId link, const Message& message);
+  void heard(LinkId link);
   void persisted(std::uint64_t id);
   void snapshot_staged(const SnapshotStaged& staged);
   void tick();

@@ -13,6 +13,11 @@ namespace coord::zab {
 
 namespace {
 
+const char* const kLostDisk =
+    "this server is enrolled with another data directory: it lost its disk, and with it promises and acknowledgements. "
+    "It serves clients but does not count: remove it and add it again (coordctl reconfig), or give it another server "
+    "id";
+
 // Ticks come every 20 ms. What is longer than this, this process was stopped: nobody else was silent then.
 constexpr std::int64_t kTickMost = 100;
 
@@ -29,6 +34,7 @@ struct Peer::Impl {
   void on(const LinkDown& event);
   void on(const DialFailed& event);
   void on(const Received& event);
+  void on(const Heard& event);
   void on(const LogRead& event);
   void on(const SnapshotSent& event);
   void on(const SnapshotStaged& event);
@@ -55,6 +61,7 @@ struct Peer::Impl {
   std::map<LinkId, std::optional<FollowerInfo>> pending;
   bool started = false;
   std::int64_t clock = 0;
+  std::int64_t led_at = 0;  // when a quorum of others was last there
 };
 
 // --- roles
@@ -114,9 +121,8 @@ void Peer::Impl::start_role(const Vote& vote) {
 void Peer::Impl::on(const Start& event) {
   COORD_CHECK_MSG(!started, "Start comes once");
   started = true;
-  clock = core.now = event.now_ms;
+  clock = core.now = led_at = event.now_ms;
   core.set_phase(Role::kLooking, Phase::kElection, Sid{});
-  check_enrolled();
 }
 
 Zxid Peer::Impl::next_zxid() const {
@@ -142,6 +148,11 @@ void Peer::Impl::on(const Tick& event) {
   if (passed <= 0) return;
   clock = event.now_ms;
   core.now += std::min(passed, kTickMost);
+  if (core.phase >= Phase::kSynchronization) {
+    led_at = core.now;
+  } else if (core.now - led_at > core.config.timing.init_limit) {
+    check_enrolled();
+  }
   election.tick();
   if (leader) leader->tick(passed);
   if (learner) learner->tick();
@@ -238,6 +249,11 @@ void Peer::Impl::early(LinkId link, const Message& message) {
   core.close(link, "nobody leads here");
 }
 
+void Peer::Impl::on(const Heard& event) {
+  if (leader) leader->heard(event.link);
+  if (learner) learner->heard(event.link);
+}
+
 void Peer::Impl::on(const LogRead& event) {
   if (leader) leader->log_read(event);
 }
@@ -250,22 +266,18 @@ void Peer::Impl::on(const SnapshotStaged& event) {
   if (learner) learner->snapshot_staged(event);
 }
 
+// Only asked when all that is committed is in the log, or nobody has led for long: on its way there, a server that was
+// added again passes the time in which its former directory was enrolled.
 void Peer::Impl::check_enrolled() {
-  const std::string text =
-      "this server is enrolled with another data directory: it lost its disk, and with it promises and "
-      "acknowledgements. It serves clients but does not count: remove it and add it again (coordctl reconfig), or give "
-      "it "
-      "another server id";
-  const auto own = core.enrolled.find(core.config.self);
-  const bool lost = own != core.enrolled.end() && own->second != core.start_state.directory_id;
-  lost ? core.alarm(text) : core.alarm_over(text);
+  const bool lost = core.is_voter() && core.enrolled_otherwise(core.config.self, core.start_state.directory_id);
+  lost ? core.alarm(kLostDisk) : core.alarm_over(kLostDisk);
 }
 
 void Peer::Impl::on(const Enrolled& event) {
   if (core.enrolled == event.directories) return;
   core.enrolled = event.directories;
   core.forget_enrolments();
-  check_enrolled();
+  if (core.phase == Phase::kBroadcast) check_enrolled();
   if (leader) leader->electorate_changed();
   election.reconsider();
 }
@@ -276,6 +288,7 @@ void Peer::Impl::members_changed() {
     leader->electorate_changed();
     if (!core.is_voter()) core.leave("it is no voter any more");
   }
+  if (core.phase == Phase::kBroadcast) check_enrolled();
   const Role as = core.is_voter() ? Role::kFollowing : Role::kObserving;
   if (learner && core.role != as) learner->set_phase(core.phase);
   election.reconsider();
@@ -305,6 +318,7 @@ void Peer::step(const Event& event, Actions& out) {
   while (std::exchange(impl.core.members_changed, false)) impl.members_changed();
   impl.change_roles();
   if (impl.core.phase == Phase::kBroadcast && before != Phase::kBroadcast) {
+    impl.check_enrolled();
     impl.election.succeeded();
     impl.election.announce();
   }

@@ -145,6 +145,11 @@ struct Received {
   LinkId link;
   Message message;
 };
+// Something came on this link, and no message is whole yet: a large one is on its way, or this is the other side's sign
+// of life while it takes one. As good as a message for those who watch whether somebody is there.
+struct Heard {
+  LinkId link;
+};
 // Log entries asked for with ReadLog, in order; fewer than asked for: the next ReadLog goes on behind them. Empty: what
 // was asked for has been purged meanwhile.
 struct LogRead {
@@ -165,8 +170,8 @@ struct SnapshotStaged {
 // The replicated list of data directories that may acknowledge has changed (Enrol): sid -> directory id. WHO COUNTS,
 // for promises, NEWLEADER and acknowledgements alike: a voter whose directory is the enrolled one; everybody while
 // nobody is enrolled (bootstrap); never a voter that is enrolled with another directory (it lost its disk, and with it
-// promises and acknowledgements: Alarm), nor one that is damaged, nor one that is not enrolled yet while others are
-// (Enrol follows when it has synchronized).
+// promises and acknowledgements: Alarm, once it has all that is committed or nobody has led for init_limit), nor one
+// that is damaged, nor one that is not enrolled yet while others are (Enrol follows when it has synchronized).
 struct Enrolled {
   std::map<Sid, std::string> directories;
 };
@@ -176,8 +181,8 @@ struct ConfirmLeadership {
 };
 // Give up the office in order: no more proposals, and an election when all outstanding ones are committed.
 struct Resign {};
-using Event = std::variant<Start, Propose, Persisted, Tick, LinkUp, LinkDown, DialFailed, Received, LogRead,
-                           SnapshotSent, SnapshotStaged, Enrolled, ConfirmLeadership, Resign>;
+using Event = std::variant<Start, Propose, Persisted, Tick, LinkUp, LinkDown, DialFailed, Received, Heard,
+                           LogRead, SnapshotSent, SnapshotStaged, Enrolled, ConfirmLeadership, Resign>;
 
 // --- actions
 struct Persist {

@@ -393,6 +393,8 @@ def test_a_removed_server_comes_back_under_its_id_with_an_empty_disk(t):
         load.goes_on("with the one that came back")
         away.restart()
     load.judge()
+    for replica in e.replicas:
+        check("lost its disk" not in replica.log_text(), "nobody lost a disk", replica.number)
 
 
 def test_a_lost_disk_is_put_right_while_the_server_runs(t):

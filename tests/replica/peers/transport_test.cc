@@ -75,6 +75,27 @@ TEST_F(TransportTest, LargeMessagesPassWhole) {
   }
 }
 
+// Pings wait behind it, so its coming is heard instead; and where it comes from hears that it does.
+TEST_F(TransportTest, ALargeMessageOnItsWayIsASignOfLifeOnBothSides) {
+  Server& one = add(1, 2);
+  Server& two = add(2, 2);
+  connect();
+  ASSERT_TRUE(until([&] { return one.user->up.size() == 1 && two.user->up.size() == 1; }));
+  const auto link = one.user->link_to(2), there = two.user->link_to(1);
+  one->send(link, Passed{std::string(30u << 20, 'x')});
+  for (std::uint64_t n = 0; n < 100; ++n) one->send(link, Ping{n});
+  one->flush();
+  std::size_t before = 0;
+  two.user->on_received = [&](zab::LinkId) { before = std::max(before, two.user->parts[there]); };
+  ASSERT_TRUE(until([&] { return received(two, there) == 101; }));
+  EXPECT_EQ(std::get<Passed>(two.user->got[there][0]).bytes.size(), 30u << 20);
+  for (std::uint64_t n = 0; n < 100; ++n) ASSERT_EQ(std::get<Ping>(two.user->got[there][n + 1]).number, n);
+  EXPECT_GT(before, 10u);
+  ASSERT_TRUE(until([&] { return one.user->parts[link] > 0; }));
+  EXPECT_EQ(one->queued_bytes(link), 0u);
+  EXPECT_EQ(received(one, link), 0u);
+}
+
 TEST_F(TransportTest, AboveTheHighMarkSendSaysSoAndWritableComesBelowTheLowOne) {
   Server& one = add(1, 2);
   Server& two = add(2, 2);

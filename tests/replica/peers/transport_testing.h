@@ -63,6 +63,10 @@ class Recorder final : public LinksUser {
     for (auto& message : messages) got[link].push_back(std::move(message));
     if (on_received) on_received(link);
   }
+  void heard(zab::LinkId link) override {
+    EXPECT_TRUE(up.contains(link));
+    ++parts[link];
+  }
   void writable(zab::LinkId link) override {
     EXPECT_TRUE(up.contains(link));
     events.push_back({"writable", link, {}, {}, false, 0});
@@ -92,6 +96,7 @@ class Recorder final : public LinksUser {
   std::map<Sid, std::string> troubles;
   std::map<Sid, std::vector<std::string>> told;
   std::size_t batches = 0;
+  std::map<zab::LinkId, std::size_t> parts;
   std::function<void(zab::LinkId)> on_up, on_received;
 };
 

@@ -327,6 +327,7 @@ class MemoryStream final : public net::Stream, public std::enable_shared_from_th
       received.append(lent_, 0, taken);
       lent_.erase(0, taken);
       room_ -= taken;
+      if (taken > 0 && paused_) user_->on_taken();
       if (taken == 0 || room_ == 0) return;
     }
   }
@@ -547,6 +548,16 @@ class Client {
   std::int32_t get(const std::string& path, bool watch = false) {
     return put(wire::Op::kGetData, [&](wire::Writer& w) { w.buffer(path), w.boolean(watch); });
   }
+  // setData for each, all or none.
+  std::int32_t multi(const std::vector<std::string>& paths, const std::string& data) {
+    return put(wire::Op::kMulti, [&](wire::Writer& w) {
+      for (const std::string& path : paths) {
+        write(w, wire::MultiHeader{static_cast<std::int32_t>(wire::Op::kSetData), false, -1});
+        w.buffer(path), w.buffer(data), w.i32(-1);
+      }
+      write(w, wire::MultiHeader{-1, true, -1});
+    });
+  }
   std::int32_t sync() {
     return put(wire::Op::kSync, [&](wire::Writer& w) { w.buffer(std::string("/")); });
   }
@@ -557,7 +568,11 @@ class Client {
     writer.i32(-2);
     writer.i32(static_cast<std::int32_t>(wire::Op::kPing));
     wire::end_frame(out, frame);
-    stream_->write(std::move(out));
+    if (gathering_) {
+      gathered_ += out;
+    } else {
+      stream_->write(std::move(out));
+    }
   }
   // The next answer; nullopt: the connection ended, or nothing came.
   std::optional<Reply> next(std::int64_t limit_ms = 30'000) {

@@ -29,6 +29,7 @@ TEST(Config, BadValuesNameFileLineAndKey) {
       {"clientPort=-1", "clientPort"},
       {"clientPort=2181 2182", "clientPort"},
       {"maxClientCnxns=-5", "maxClientCnxns"},
+      {"jute.maxbuffer=33554433", "from 1024 to 33554432 (a leader that carries out a larger request"},
       {"skipACL=true", "skipACL"},
       {"enforceQuota=yes", "enforceQuota"},
       {"coord.growSize=1K", "coord.growSize"},

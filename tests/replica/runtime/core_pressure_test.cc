@@ -99,6 +99,54 @@ TEST_P(Pressure, OrderIsKeptBehindMuchOutput) {
   }
 }
 
+// With multis and pings between, and a reader so slow that it takes several times its session's timeout.
+TEST_P(Pressure, MultisAndPingsKeepTheirPlaceBehindMuchOutput) {
+  Client client(cluster, 4'000);
+  ASSERT_TRUE(client.connect(at));
+  client.take_only(0);
+  client.gather();
+  std::vector<std::int32_t> order;
+  std::map<std::int32_t, std::string> seen;
+  const auto ping = [&] {
+    client.ping();
+    order.push_back(wire::xid::kPing);
+  };
+  for (int n = 0; n < 20; ++n) {
+    for (int big = 0; big < 4; ++big) order.push_back(client.get("/big"));
+    ping();
+    order.push_back(client.multi({"/leader", "/other"}, std::to_string(n)));
+    for (int big = 0; big < 4; ++big) order.push_back(client.get("/big"));
+    order.push_back(client.get(n % 2 == 0 ? "/leader" : "/other"));
+    seen[order.back()] = std::to_string(n);
+    ping();
+  }
+  client.send();
+  const std::size_t all = client.received() + 20u * 8 * 900'000;
+  const std::int64_t begun = cluster.clock.now_ms();
+  for (int n = 0; client.received() < all; ++n) {
+    if (n % 5 == 0) ping();
+    client.take_only(1'000'000);
+    cluster.clock.run_for(200);
+    ASSERT_FALSE(client.ended()) << client.received();
+    ASSERT_LT(cluster.clock.now_ms() - begun, 100'000);
+  }
+  EXPECT_GT(cluster.clock.now_ms() - begun, 20'000);
+  client.take_only(kNoEnd);
+  std::int64_t zxid = 0;
+  for (const std::int32_t xid : order) {
+    const auto reply = client.next();
+    ASSERT_TRUE(reply) << xid;
+    ASSERT_EQ(reply->xid, xid);
+    ASSERT_EQ(reply->err, Err::kOk);
+    ASSERT_GE(reply->zxid, zxid);
+    zxid = reply->zxid;
+    if (seen.contains(xid)) {
+      EXPECT_EQ(data_of(*reply), seen[xid]);
+    }
+  }
+  EXPECT_EQ(client.read("/leader"), "19");
+}
+
 // The answers that writes must wait for are few, so that they fit into memory: behind them nothing more is read.
 TEST_P(Pressure, FewReadsWaitForTheirTurn) {
   Client client(cluster, 40'000);

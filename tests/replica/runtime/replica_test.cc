@@ -195,6 +195,75 @@ TEST(Replica, AnswersWaitForTheirReader) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// A client whose frames are not read before it has taken its answers: however little of them it takes within its
+// session's timeout, it lives; when it takes nothing, it does not.
+void takes_little_and_nothing(Server& server, Conn& conn) {
+  Conn other(server.port());
+  other.connected();
+  other.create("/big", std::string(900'000, 'b'));
+  other.flush();
+  ASSERT_EQ(other.next().err, Err::kOk);
+  const auto alive = [&other] {
+    other.put(Op::kExists, [](wire::Writer& w) { w.buffer("/alive"), w.boolean(false); });
+    other.flush();
+    return other.next().err == Err::kOk;
+  };
+  ASSERT_EQ(conn.connected().timeout_ms, 1'000);
+  conn.take_ahead(16'384);
+  conn.create("/alive", "", 1);
+  conn.flush();
+  ASSERT_EQ(conn.next().err, Err::kOk);
+  constexpr int kReads = 30;  // the sockets and the server together hold less than their answers
+  for (int n = 0; n < kReads; ++n) conn.get("/big");
+  conn.flush();
+  for (int n = 0; n < 80; ++n) {
+    conn.take(4'096);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the pace of the client: 80 KiB in a timeout
+    ASSERT_TRUE(alive()) << n;
+  }
+  for (int n = 0; n < kReads; ++n) ASSERT_EQ(data_of(conn.next()).size(), 900'000u);
+  for (int n = 0; n < kReads; ++n) conn.get("/big");
+  conn.flush();
+  const auto since = std::chrono::steady_clock::now();
+  while (alive() && std::chrono::steady_clock::now() - since < std::chrono::seconds(20)) {
+    std::this_thread::yield();
+  }
+  EXPECT_FALSE(alive());
+}
+
+TEST(Replica, WhoTakesLittleOfItsAnswersLives) {
+  Server server(2, 200);
+  Conn conn(server.port(), 0, std::string(16, '\0'), 1'000);
+  takes_little_and_nothing(server, conn);
+}
+
+TEST(Replica, WhoTakesLittleOfItsAnswersFromTheUnixSocketLives) {
+  Server server(2, 200);
+  Conn conn(server.socket(), 1'000);
+  takes_little_and_nothing(server, conn);
+}
+
+// The last answers are sent as long as the client takes some of them, and not for ever.
+TEST(Replica, TheLastAnswersWaitForWhoTakesThem) {
+  Server server(2);
+  Conn conn(server.port());
+  conn.connected();
+  conn.take_ahead(16'384);
+  conn.create("/big", std::string(900'000, 'b'));
+  constexpr int kReads = 12;
+  for (int n = 0; n < kReads; ++n) conn.get("/big");
+  conn.put(Op::kCloseSession, [](wire::Writer&) {});
+  conn.flush();
+  ASSERT_EQ(conn.next().err, Err::kOk);
+  for (int n = 0; n < 100; ++n) {
+    conn.take(4'096);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the pace of the client: 160 KiB in two seconds
+  }
+  for (int n = 0; n < kReads; ++n) ASSERT_EQ(data_of(conn.next()).size(), 900'000u);
+  EXPECT_EQ(conn.next().err, Err::kOk);
+  EXPECT_TRUE(conn.closed_by_peer());
+}
+
 // Its own next write neither shows in a read nor passes the watch that the read leaves.
 TEST(Replica, AReadIsAnsweredFromBeforeTheNextWrite) {
   Server server(2);

@@ -408,11 +408,12 @@ class Ensemble {
     while (!node.pending.empty() && node.pending.front().zxid <= deliver.up_to) {
       node.delivered.push_back(node.pending.front());
       node.pending.erase(node.pending.begin());
+      const std::string& applied = *node.delivered.back().payload;
+      if (members_of(applied) || applied.starts_with("enrol")) read_enrolment(node, true);
     }
     ASSERT_EQ(node.delivered.empty() ? Zxid{} : node.delivered.back().zxid, deliver.up_to)
         << "server " << node.sid.value;
     check_agreement(node);
-    read_enrolment(node, true);
     // The hint is lazy, but not too lazy.
     if (!node.disk.log.empty() && deliver.up_to <= node.disk.log.back().zxid) node.disk.hint = deliver.up_to;
   }

@@ -179,6 +179,89 @@ TEST(WhoCounts, synced_without_history) {
   }
 }
 
+std::size_t alarms(Ensemble& e) {
+  std::size_t count = 0;
+  for (std::uint32_t sid = 1; sid <= 3; ++sid) count += e.node(sid).all<Alarm>().size();
+  return count;
+}
+
+// While it catches up it passes the time in which its former directory was enrolled.
+TEST(WhoCounts, a_server_that_was_added_again_is_not_taken_for_one_that_lost_its_disk) {
+  Ensemble e(3);
+  e.enrols = true;
+  e.boot_all();
+  settle(e);
+  ASSERT_TRUE(e.wait(1000, [&] { return e.node(e.leader()).enrolled.size() == 3; }));
+  const std::uint32_t L = e.leader();
+  ASSERT_NE(L, 1U);
+  e.propose(L, "a");
+  e.reconfig(L, {2, 3});
+  e.pass(200);
+  e.crash(1);
+  e.add(1, sids({1, 2, 3}));
+  e.boot(1);
+  e.pass(3000);
+  EXPECT_TRUE(e.peer(1).serving());
+  EXPECT_EQ(alarms(e), 0U) << e.describe();
+  const testing::Disk younger = e.node(1).disk;
+  e.reconfig(L, {1, 2, 3});
+  e.pass(500);
+  ASSERT_TRUE(e.peer(1).acknowledges());
+  // Again from nothing, and from what it had when it was no member.
+  for (const bool empty : {true, false}) {
+    e.crash(1);
+    e.node(1).disk = younger;
+    if (empty) {
+      e.node(1).disk = {};
+      e.node(1).disk.directory = younger.directory;
+    }
+    e.node(1).enrolled = {};
+    e.boot(1);
+    e.pass(3000);
+    EXPECT_TRUE(e.peer(1).acknowledges()) << empty;
+    EXPECT_EQ(alarms(e), 0U) << empty << e.describe();
+  }
+}
+
+// A stop in the middle of that: what it has says that it lost its disk, until it hears more.
+TEST(WhoCounts, a_lost_disk_is_told_when_all_is_there_or_nobody_leads) {
+  for (const bool alone : {false, true}) {
+    Ensemble e(3);
+    e.enrols = true;
+    e.boot_all();
+    settle(e);
+    ASSERT_TRUE(e.wait(1000, [&] { return e.node(e.leader()).enrolled.size() == 3; }));
+    const std::uint32_t L = e.leader();
+    ASSERT_NE(L, 1U);
+    e.propose(L, "a");
+    e.crash(1);
+    e.node(1).disk.directory = "another";
+    if (alone) {
+      e.crash(2);
+      e.crash(3);
+    }
+    e.boot(1);
+    e.pass(500);
+    EXPECT_EQ(e.node(1).all<Alarm>().size(), alone ? 0U : 1U);
+    if (!alone) {
+      e.reconfig(L, {2, 3});
+      e.pass(200);
+      for (const std::uint32_t sid : {1U, L}) {
+        const auto told = e.node(sid).all<Alarm>();
+        EXPECT_TRUE(told.size() == 2 && told.back().over) << sid << e.describe();
+      }
+      continue;
+    }
+    e.pass(15'000);
+    ASSERT_EQ(e.node(1).all<Alarm>().size(), 1U);
+    EXPECT_FALSE(e.node(1).all<Alarm>()[0].over);
+    e.boot(2);
+    e.boot(3);
+    settle(e);
+    EXPECT_EQ(e.node(1).all<Alarm>().size(), 1U) << "still so";
+  }
+}
+
 TEST(WhoCounts, electorate_changes_while_gathering) {
   Ensemble e(3);
   e.boot_all();
