@@ -202,6 +202,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   void answer_syncs();
   bool refuses_writes() const { return refuse_writes_.load() || quorum_low_; }
   void look_at_low();
+  void look_at_room();
   void touch_output(const std::shared_ptr<ClientConn>& conn);
   std::shared_ptr<ClientConn> find(ConnId conn) const;
   void flush_touched();
@@ -277,6 +278,10 @@ class Core final : private tree::Sink, private peers::LinksUser {
   std::atomic<bool> serving_{false};
   std::atomic<bool> refuse_writes_{false};  // by the disk of this replica
   bool quorum_low_ = false;     // by those of others
+  zab::Room room_ = zab::Room::kPlenty;  // as the ZAB core was told
+  std::string room_alarm_;
+  std::int64_t no_room_until_ms_ = 0;    // a snapshot did not fit
+  std::uint64_t snapshots_too_large_ = 0;
   bool stopping_ = false;
   const std::int64_t started_ms_;
   std::string cluster_id_, secret_;

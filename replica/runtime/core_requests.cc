@@ -22,6 +22,8 @@ constexpr std::size_t kWaitingBytesMax = 64u << 20;
 // What may wait on the link to the leader before more requests cost their clients the connection.
 constexpr std::size_t kForwardBytesMax = 64u << 20;
 
+constexpr std::int64_t kSnapshotAgainMs = 30'000;  // when one did not fit
+
 constexpr std::uint32_t kDigestPeriod = 1024;  // transactions of an epoch
 constexpr std::size_t kDigestsKept = 256;
 
@@ -370,6 +372,32 @@ void Core::look_at_low() {
   } else {
     log::info("store", "a quorum of replicas has space again: writes are accepted");
   }
+}
+
+// A disk that does not even take what the others decide, or the tree that they have: no place for a member.
+void Core::look_at_room() {
+  if (alone_ || stopping_) return;
+  const store::Space space = store_->space();
+  const std::int64_t now = now_ms();
+  if (std::exchange(snapshots_too_large_, space.snapshots_too_large) != space.snapshots_too_large) {
+    no_room_until_ms_ = now + kSnapshotAgainMs;
+  }
+  const bool none = space.waiting || now < no_room_until_ms_;
+  if (none == (room_ == zab::Room::kNone)) return;
+  room_ = none ? zab::Room::kNone : zab::Room::kPlenty;
+  if (none) {
+    room_alarm_ = fmt::format(
+        "no room for what the ensemble has decided in {}: this server has left it, and comes back by itself when there "
+        "is room: {}",
+        config_.data_dir,
+        space.map_full ? fmt::format("coord.mapSize ({} bytes) is used up, make it larger and restart coordd",
+                                     config_.map_bytes)
+                       : "free some space on the disk");
+    alarm(room_alarm_);
+  } else {
+    alarm_over(room_alarm_);
+  }
+  step(zab::RoomChanged{room_});
 }
 
 }  // namespace coord::runtime

@@ -43,6 +43,7 @@ namespace coord::zab {
 enum class Phase : std::uint8_t { kElection, kDiscovery, kSynchronization, kBroadcast };
 
 enum class Channel : std::uint8_t { kElection = 0, kLearner = 1 };
+enum class Room : std::uint8_t { kPlenty, kNone };  // on the disk
 using LinkId = NamedInt<struct LinkTag, std::uint64_t>;  // one connection; never reused within a process
 
 struct Timing {  // milliseconds
@@ -176,8 +177,13 @@ struct ConfirmLeadership {
 };
 // Give up the office in order: no more proposals, and an election when all outstanding ones are committed.
 struct Resign {};
+// Whether this server's disk has room. While it has none, what was handed out in Persist may never become durable: it
+// leaves the role that it has, and takes no part in elections. It is as good as gone, but comes back by itself.
+struct RoomChanged {
+  Room room;
+};
 using Event = std::variant<Start, Propose, Persisted, Tick, LinkUp, LinkDown, DialFailed, Received, LogRead,
-                           SnapshotSent, SnapshotStaged, Enrolled, ConfirmLeadership, Resign>;
+                           SnapshotSent, SnapshotStaged, Enrolled, ConfirmLeadership, Resign, RoomChanged>;
 
 // --- actions
 struct Persist {

@@ -252,8 +252,10 @@ class Plan {
   }
 
   void fill(Node& one) {
-    one.disk().fill(true);
-    world_.scheduler().after(random_.between(500, 4000) * kMs, [&one] { one.disk().fill(false); });
+    const std::int64_t ms = random_.between(500, 4000);
+    const bool waits = ms % 2 == 0;  // or ends
+    waits ? one.disk().starve(true) : one.disk().fill(true);
+    world_.scheduler().after(ms * kMs, [&one, waits] { waits ? one.disk().starve(false) : one.disk().fill(false); });
   }
 
   void starve(Node& one) {

@@ -530,6 +530,54 @@ TEST_F(Ensemble, ADiskThatFillsUpRefusesWritesOnlyWithoutAQuorum) {
   EXPECT_EQ(client.err(), Err::kOk);
 }
 
+TEST_F(Ensemble, AFollowerWithoutRoomLeavesAndComesBack) {
+  up();
+  const Sid small = cluster.follower(0);
+  Client client(cluster, 40'000);
+  ASSERT_TRUE(client.connect(cluster.follower(1)));
+  Client there(cluster, 40'000);
+  ASSERT_TRUE(there.connect(small));
+  const auto alarms = [&] { return cluster.core(small).ensemble_status().alarms; };
+  for (const bool snapshot : {false, true}) {
+    store::Space none;
+    none.waiting = !snapshot;
+    none.map_full = true;
+    none.snapshots_too_large = snapshot ? 1 : 0;
+    const std::uint32_t epoch = cluster.core(cluster.leader()).peer().epoch();
+    cluster.store(small).set_space(none);
+    EXPECT_TRUE(cluster.clock.run_until([&] { return !cluster.core(small).serving(); }, 100));
+    EXPECT_TRUE(cluster.clock.run_until([&] { return !alarms().empty(); }, 1'000));
+    ASSERT_EQ(alarms().size(), 1u);
+    EXPECT_NE(alarms()[0].find("coord.mapSize"), std::string::npos) << alarms()[0];
+    const std::uint64_t tries = cluster.core(small).peer().round().value_or(0);
+    cluster.clock.run_for(20'000);
+    EXPECT_FALSE(cluster.core(small).serving());
+    EXPECT_EQ(cluster.core(small).peer().round().value_or(0), tries) << "it takes no part in elections";
+    client.create(snapshot ? "/two" : "/one", "");
+    EXPECT_EQ(client.err(), Err::kOk);
+    if (!snapshot) cluster.store(small).set_space({});  // that of others is asked for again after a while
+    EXPECT_TRUE(cluster.clock.run_until([&] { return cluster.core(small).serving() && alarms().empty(); }, 15'000));
+    EXPECT_EQ(cluster.core(cluster.leader()).peer().epoch(), epoch) << "nobody else was disturbed";
+  }
+  EXPECT_TRUE(there.ended()) << "its clients went to others";
+}
+
+TEST_F(Ensemble, ALeaderWithoutRoomLeavesTheOfficeToOthers) {
+  up();
+  const Sid small = cluster.leader();
+  store::Space none;
+  none.waiting = true;
+  cluster.store(small).set_space(none);
+  ASSERT_TRUE(cluster.clock.run_until([&] { return cluster.leader() != small && cluster.leader() != Sid(); }));
+  Client client(cluster, 40'000);
+  ASSERT_TRUE(client.connect(cluster.leader()));
+  client.create("/one", "");
+  EXPECT_EQ(client.err(), Err::kOk);
+  cluster.store(small).set_space({});
+  EXPECT_TRUE(cluster.clock.run_until([&] { return cluster.core(small).serving(); }));
+  EXPECT_EQ(cluster.core(small).ensemble_status().role, zab::Role::kFollowing);
+}
+
 TEST_F(Ensemble, DigestsAreComparedAndAgree) {
   up();
   Client client(cluster, 40'000);
