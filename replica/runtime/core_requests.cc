@@ -23,6 +23,8 @@ constexpr std::size_t kWaitingBytesMax = 64u << 20;
 constexpr std::size_t kForwardBytesMax = 64u << 20;
 
 constexpr std::int64_t kSnapshotAgainMs = 30'000;  // when one did not fit
+// An office is left for want of room at most once in this time: should the others not manage, writes are refused.
+constexpr std::int64_t kHandOverEveryMs = 60'000;
 
 constexpr std::uint32_t kDigestPeriod = 1024;  // transactions of an epoch
 constexpr std::size_t kDigestsKept = 256;
@@ -365,6 +367,8 @@ void Core::look_at_low() {
   const bool any_low =
       std::any_of(learners_.begin(), learners_.end(), [](const auto& entry) { return entry.second.low; });
   const bool low = any_low && !zab::Quorum(peer_->membership().voters).is_quorum(with_room);
+  const bool recently = handed_over_ms_ != 0 && now_ms() - handed_over_ms_ < kHandOverEveryMs;
+  may_hand_over_ = !recently && others_have_room();
   if (low == quorum_low_) return;
   quorum_low_ = low;
   if (low) {
@@ -372,6 +376,19 @@ void Core::look_at_low() {
   } else {
     log::info("store", "a quorum of replicas has space again: writes are accepted");
   }
+}
+
+// Is a majority without this server up to date and has room? Of these one is elected: it has all that is committed.
+bool Core::others_have_room() const {
+  if (peer_->pending_membership() != nullptr) return false;
+  std::set<Sid> with_room;
+  for (const zab::Peer::LearnerView& view : peer_->learners()) {
+    const auto learner = learners_.find(view.sid);
+    if (!view.voter || !view.counted || !view.synced || learner == learners_.end()) continue;
+    const bool told = learner->second.feature_level != 0;  // its first table has come
+    if (told && !learner->second.low) with_room.insert(view.sid);
+  }
+  return zab::Quorum(peer_->membership().voters).is_quorum(with_room);
 }
 
 // A disk that does not even take what the others decide, or the tree that they have: no place for a member.
@@ -383,8 +400,16 @@ void Core::look_at_room() {
     no_room_until_ms_ = now + kSnapshotAgainMs;
   }
   const bool none = space.waiting || now < no_room_until_ms_;
-  if (none == (room_ == zab::Room::kNone)) return;
-  room_ = none ? zab::Room::kNone : zab::Room::kPlenty;
+  const zab::Room room = none ? zab::Room::kNone : space.refuse_writes ? zab::Room::kLow : zab::Room::kPlenty;
+  const bool was_none = room_ == zab::Room::kNone;
+  if (std::exchange(room_, room) != room) step(zab::RoomChanged{room});
+  if (room == zab::Room::kLow && serving_ && leading() && may_hand_over_) {
+    log::warn("store", "the disk of this leader is nearly full: it leaves the office to one that has space");
+    handed_over_ms_ = now;
+    may_hand_over_ = false;
+    step(zab::Resign{});
+  }
+  if (none == was_none) return;
   if (none) {
     room_alarm_ = fmt::format(
         "no room for what the ensemble has decided in {}: this server has left it, and comes back by itself when there "
@@ -397,7 +422,6 @@ void Core::look_at_room() {
   } else {
     alarm_over(room_alarm_);
   }
-  step(zab::RoomChanged{room_});
 }
 
 }  // namespace coord::runtime

@@ -291,7 +291,7 @@ void Peer::Impl::on(const Resign&) {
 
 void Peer::Impl::on(const RoomChanged& event) {
   core.room = event.room;
-  if (core.room != Room::kNone) return;
+  if (core.room != Room::kNone) return election.reconsider();
   if (leader || learner) core.leave("its disk has no room");
   election.cancel();  // what it voted for it could not support
 }

@@ -1,6 +1,9 @@
-"""A member of an ensemble that has no room: the others go on, it leaves without a crash, and comes back by itself."""
+"""A member of an ensemble that has no room: the others go on, it leaves without a crash, and comes back by itself.
+
+One that leads hands over before that."""
 
 import os
+from types import SimpleNamespace
 
 import zk
 from lib import check, equal, run, until
@@ -71,9 +74,10 @@ def test_a_follower_whose_map_is_used_up_leaves_and_comes_back_with_a_larger_one
         all_there(replica, paths)
 
 
-def on_a_small_disk(t, replica, mebibytes, filler):
-    disk = small_disk(t, mebibytes)
-    run("fallocate", "-l", "%dM" % filler, disk + "/filler")
+def on_a_small_disk(t, replica, mebibytes, filler=0):
+    disk = small_disk(t, mebibytes, "disk%d" % replica.number)
+    if filler:
+        run("fallocate", "-l", "%dM" % filler, disk + "/filler")
     replica.data_dir = disk + "/data"
     with open(replica.data_dir + "/myid", "w") as f:
         f.write("%d\n" % replica.number)
@@ -117,3 +121,38 @@ def test_a_full_follower_that_is_killed_loses_nothing(t):
     other = e.followers()[0] if e.followers()[0] is not small else e.followers()[1]
     other.kill9()
     all_there(small, paths)
+
+
+def create_with_retries(client, count, prefix):
+    """As a client of the field does; none may be refused."""
+    from kazoo.exceptions import NodeExistsError
+    from kazoo.retry import KazooRetry
+    retry = KazooRetry(max_tries=50, delay=0.1, max_delay=0.5)
+    paths = ["/%s%05d" % (prefix, number) for number in range(count)]
+    for path in paths:
+        try:
+            retry(client.create, path, VALUE)
+        except NodeExistsError:
+            pass  # the answer was lost with the connection
+    return paths
+
+
+def test_a_leader_whose_disk_is_full_hands_over_and_no_write_is_refused(t):
+    e = t.ensemble(config=CONFIG, start=False)
+    disks = {replica: on_a_small_disk(t, replica, 400) for replica in e.replicas}
+    e.start()
+    e.enrolled()
+    small = e.leader()
+    run("fallocate", "-l", "340M", disks[small] + "/filler")
+    epoch = e.epoch()
+    paths = create_with_retries(t.kazoo(SimpleNamespace(address=e.source), timeout=20.0), 1500, "a")
+    check(small.running(), "it lives", small.process.returncode, small.log_text()[-3000:])
+    check(e.leader() is not small, "another one leads")
+    equal(e.epoch(), epoch + 1, "one change of leader")
+    check("leaves the office" in small.log_text(), "it says so", small.log_text()[-3000:])
+    os.unlink(disks[small] + "/filler")
+    e.wait()
+    e.same_state()
+    equal(e.epoch(), epoch + 1, "the epoch")
+    for replica in e.replicas:
+        all_there(replica, paths)

@@ -315,7 +315,7 @@ void Disk::salvage(Image& image) {
 }
 
 void Disk::calm() {
-  full_ = starved_ = fail_next_ = false;
+  full_ = starved_ = low_ = fail_next_ = false;
   slow_ = 1;
   stalled_until_ = 0;
 }

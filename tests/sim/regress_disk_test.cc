@@ -180,6 +180,59 @@ TEST(Regression, Without_room_at_one_of_two_nobody_leads_and_nothing_is_lost) {
   expect_calm(world);
 }
 
+// --- a disk that is nearly full: another one leads, if it can
+
+TEST(Regression, Whose_disk_is_low_leaves_the_office_to_an_equal) {
+  World world(scripted(3));
+  const Sid leader = start_with(world, 3);
+  world.node(leader).disk().low(true);
+  world.run_for(50);
+  world.node(leader).resign();
+  world.must([&] { return world.leader() != nullptr && world.leader()->sid() != leader; }, 500, "another leader");
+  world.must([&] { return world.caught_up(leader); }, 500, "following");
+  world.write(3);
+  // Nor is it elected when that one goes: it has the higher number.
+  const Sid next = world.leader()->sid();
+  world.crash(next.value, false);
+  world.run_for(800);
+  ASSERT_NE(world.leader(), nullptr);
+  EXPECT_NE(world.leader()->sid(), leader);
+  EXPECT_EQ(world.ghost().established_count(), 3u);
+  world.boot(next.value);
+  expect_calm(world);
+}
+
+TEST(Regression, Whose_disk_is_low_leads_when_nobody_else_has_its_history) {
+  World world(scripted(3));
+  const Sid leader = start_with(world, 3);
+  const std::vector<Sid> others = others_than(world, leader);
+  const Zxid alone = log_alone(world);
+  world.must([&] { return world.leader() == nullptr || world.leader()->sid() != leader; }, 3000, "its end");
+  world.crash(others[0].value, false);
+  world.crash(others[1].value, false);
+  world.node(leader).disk().low(true);
+  world.run_for(50);
+  world.network().heal();
+  world.boot(others[0].value);
+  EXPECT_EQ(world.elect(5000), leader);
+  EXPECT_TRUE(world.node(leader).disk().durable().holds(alone));
+  world.write(3);
+  world.boot(others[1].value);
+  expect_calm(world);
+}
+
+TEST(Regression, When_all_disks_are_low_one_leads) {
+  World world(scripted(3));
+  const Sid leader = start_with(world, 3);
+  for (const Sid sid : world.all()) world.node(sid).disk().low(true);
+  world.run_for(50);
+  world.crash(leader.value, false);
+  EXPECT_NE(world.elect(3000), leader);
+  world.write(3);
+  world.boot(leader.value);
+  expect_calm(world);
+}
+
 // --- 2846: logs that were purged unevenly
 
 // Wherever the logs on disk begin, they are parts of one chain, which ends with what was delivered last; and the trees
