@@ -212,10 +212,9 @@ void Core::start(std::function<void()> on_serving) {
     refuse_writes_ = refuse;
     if (refuse) {
       log::error("store", "the disk is nearly full: {} until there is space again dir={}",
-                 alone_ ? "writes are refused" : "this replica is not one of a majority that can take more",
-                 config_.data_dir);
+                 alone_ ? "writes are refused" : "this replica counts as one without space", config_.data_dir);
     } else {
-      log::info("store", "there is space again: writes are accepted dir={}", config_.data_dir);
+      log::info("store", "there is space again dir={}", config_.data_dir);
     }
     executor_.post([this] {
       look_at_room();

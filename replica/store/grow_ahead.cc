@@ -212,8 +212,9 @@ void GrowAhead::report(std::unique_lock<std::mutex>& lock) {
     return;
   }
   refuse_ = refuse;
-  log::warn("store", "{}: used={} grown={} free_inside={}", refuse ? "writes are refused" : "writes are taken again",
-            used_.load(), grown_.load(), free_bytes_);
+  log::warn("store", "{}: used={} grown={} free_inside={}",
+            refuse ? "the reserve is all that is left" : "there is more than the reserve again", used_.load(),
+            grown_.load(), free_bytes_);
   if (on_space_) {
     lock.unlock();
     on_space_(refuse);

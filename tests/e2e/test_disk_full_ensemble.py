@@ -6,7 +6,7 @@ import os
 from types import SimpleNamespace
 
 import zk
-from lib import check, equal, run, until
+from lib import check, equal, program, run, until
 from test_disk_full import small_disk
 
 DEADLINE_ALL = 200
@@ -53,6 +53,8 @@ def test_a_follower_whose_map_is_used_up_leaves_and_comes_back_with_a_larger_one
     check(small.running(), "it lives", small.process.returncode, small.log_text()[-3000:])
     check("coord.mapSize" in small.log_text(), "the line names the setting")
     equal(e.mode(small), "", "what cannot follow does not serve")
+    said = run(program("coordctl"), "--server", small.address, "status", ok=False)
+    check("Alarm" in said.out and "coord.mapSize" in said.out, "coordctl status says so too", said.out)
     paths += create_all(c, 50, "b")
     epoch = e.epoch()
     equal(small.terminate(), 0, "a clean end")
