@@ -399,9 +399,10 @@ void Core::look_at_room() {
   if (std::exchange(snapshots_too_large_, space.snapshots_too_large) != space.snapshots_too_large) {
     no_room_until_ms_ = now + kSnapshotAgainMs;
   }
-  const bool none = space.waiting || now < no_room_until_ms_;
-  const zab::Room room = none ? zab::Room::kNone : space.refuse_writes ? zab::Room::kLow : zab::Room::kPlenty;
   const bool was_none = room_ == zab::Room::kNone;
+  // With just enough for what waited, it would be back for a moment only.
+  const bool none = space.waiting || now < no_room_until_ms_ || (was_none && space.refuse_writes);
+  const zab::Room room = none ? zab::Room::kNone : space.refuse_writes ? zab::Room::kLow : zab::Room::kPlenty;
   if (std::exchange(room_, room) != room) step(zab::RoomChanged{room});
   if (room == zab::Room::kLow && serving_ && leading() && may_hand_over_) {
     log::warn("store", "the disk of this leader is nearly full: it leaves the office to one that has space");

@@ -116,7 +116,14 @@ TEST_F(Room, AFollowerWithoutRoomLeavesAndComesBack) {
     EXPECT_EQ(cluster.core(small).peer().round().value_or(0), tries) << "it takes no part in elections";
     client.create(snapshot ? "/two" : "/one", "");
     EXPECT_EQ(client.err(), Err::kOk);
-    if (!snapshot) cluster.store(small).set_space({});  // that of others is asked for again after a while
+    store::Space low = none;
+    low.waiting = false;
+    low.refuse_writes = true;
+    cluster.store(small).set_space(low);
+    cluster.clock.run_for(20'000);
+    EXPECT_FALSE(cluster.core(small).serving()) << "with so little it would soon be out again";
+    low.refuse_writes = false;
+    cluster.store(small).set_space(low);
     EXPECT_TRUE(cluster.clock.run_until([&] { return cluster.core(small).serving() && alarms().empty(); }, 15'000));
     EXPECT_EQ(cluster.core(cluster.leader()).peer().epoch(), epoch) << "nobody else was disturbed";
   }
