@@ -211,11 +211,15 @@ void Core::start(std::function<void()> on_serving) {
   store_->set_on_space([this](bool refuse) {
     refuse_writes_ = refuse;
     if (refuse) {
-      log::error("store", "the disk is nearly full: writes are refused until there is space again dir={}",
-                 config_.data_dir);
+      log::error("store", "the disk is nearly full: {} until there is space again dir={}",
+                 alone_ ? "writes are refused" : "this replica counts as one without space", config_.data_dir);
     } else {
-      log::info("store", "there is space again: writes are accepted dir={}", config_.data_dir);
+      log::info("store", "there is space again dir={}", config_.data_dir);
     }
+    executor_.post([this] {
+      look_at_room();
+      turn_done();
+    });
   });
   refuse_writes_ = store_->space().refuse_writes;
   look_at_disk();
@@ -409,7 +413,7 @@ void Core::leave_broadcast() {
   enrol_early_.reset();
   level_proposed_ = first_list_proposed_ = false;
   differing_.clear();
-  quorum_low_ = false;
+  quorum_low_ = may_hand_over_ = false;
   gone_.clear();
   notes_to_send_.clear();
   asked_ = 0;

@@ -201,8 +201,11 @@ class Core final : private tree::Sink, private peers::LinksUser {
   void leadership_confirmed(const zab::LeadershipConfirmed& confirmed);
   void sync_ready(const std::shared_ptr<ClientConn>& conn, Zxid zxid);
   void answer_syncs();
-  bool refuses_writes() const { return refuse_writes_.load() || quorum_low_; }
+  // A leader with a low disk leaves the office to others that have room; what they decide meanwhile is not refused.
+  bool refuses_writes() const { return quorum_low_ || (refuse_writes_.load() && !may_hand_over_); }
   void look_at_low();
+  bool others_have_room() const;
+  void look_at_room();
   void touch_output(const std::shared_ptr<ClientConn>& conn);
   std::shared_ptr<ClientConn> find(ConnId conn) const;
   void flush_touched();
@@ -278,6 +281,12 @@ class Core final : private tree::Sink, private peers::LinksUser {
   std::atomic<bool> serving_{false};
   std::atomic<bool> refuse_writes_{false};  // by the disk of this replica
   bool quorum_low_ = false;     // by those of others
+  bool may_hand_over_ = false;  // others could lead, with room
+  std::int64_t handed_over_ms_ = 0;  // for want of room; 0: never
+  zab::Room room_ = zab::Room::kPlenty;  // as the ZAB core was told
+  std::string room_alarm_;
+  std::int64_t no_room_until_ms_ = 0;    // a snapshot did not fit
+  std::uint64_t snapshots_too_large_ = 0;
   bool stopping_ = false;
   const std::int64_t started_ms_;
   std::string cluster_id_, secret_;

@@ -22,6 +22,10 @@ constexpr std::size_t kWaitingBytesMax = 64u << 20;
 // What may wait on the link to the leader before more requests cost their clients the connection.
 constexpr std::size_t kForwardBytesMax = 64u << 20;
 
+constexpr std::int64_t kSnapshotAgainMs = 30'000;  // when one did not fit
+// An office is left for want of room at most once in this time: should the others not manage, writes are refused.
+constexpr std::int64_t kHandOverEveryMs = 60'000;
+
 constexpr std::uint32_t kDigestPeriod = 1024;  // transactions of an epoch
 constexpr std::size_t kDigestsKept = 256;
 
@@ -363,12 +367,61 @@ void Core::look_at_low() {
   const bool any_low =
       std::any_of(learners_.begin(), learners_.end(), [](const auto& entry) { return entry.second.low; });
   const bool low = any_low && !zab::Quorum(peer_->membership().voters).is_quorum(with_room);
+  const bool recently = handed_over_ms_ != 0 && now_ms() - handed_over_ms_ < kHandOverEveryMs;
+  may_hand_over_ = !recently && others_have_room();
   if (low == quorum_low_) return;
   quorum_low_ = low;
   if (low) {
     log::error("store", "the disks of other replicas are nearly full: writes are refused until a quorum has space");
   } else {
     log::info("store", "a quorum of replicas has space again: writes are accepted");
+  }
+}
+
+// Is a majority without this server up to date and has room? Of these one is elected: it has all that is committed.
+bool Core::others_have_room() const {
+  if (peer_->pending_membership() != nullptr) return false;
+  std::set<Sid> with_room;
+  for (const zab::Peer::LearnerView& view : peer_->learners()) {
+    const auto learner = learners_.find(view.sid);
+    if (!view.voter || !view.counted || !view.synced || learner == learners_.end()) continue;
+    const bool told = learner->second.feature_level != 0;  // its first table has come
+    if (told && !learner->second.low) with_room.insert(view.sid);
+  }
+  return zab::Quorum(peer_->membership().voters).is_quorum(with_room);
+}
+
+// A disk that does not even take what the others decide, or the tree that they have: no place for a member.
+void Core::look_at_room() {
+  if (alone_ || stopping_) return;
+  const store::Space space = store_->space();
+  const std::int64_t now = now_ms();
+  if (std::exchange(snapshots_too_large_, space.snapshots_too_large) != space.snapshots_too_large) {
+    no_room_until_ms_ = now + kSnapshotAgainMs;
+  }
+  const bool was_none = room_ == zab::Room::kNone;
+  // With just enough for what waited, it would be back for a moment only.
+  const bool none = space.waiting || now < no_room_until_ms_ || (was_none && space.refuse_writes);
+  const zab::Room room = none ? zab::Room::kNone : space.refuse_writes ? zab::Room::kLow : zab::Room::kPlenty;
+  if (std::exchange(room_, room) != room) step(zab::RoomChanged{room});
+  if (room == zab::Room::kLow && serving_ && leading() && may_hand_over_) {
+    log::warn("store", "the disk of this leader is nearly full: it leaves the office to one that has space");
+    handed_over_ms_ = now;
+    may_hand_over_ = false;
+    step(zab::Resign{});
+  }
+  if (none == was_none) return;
+  if (none) {
+    room_alarm_ = fmt::format(
+        "no room for what the ensemble has decided in {}: this server has left it, and comes back by itself when there "
+        "is room: {}",
+        config_.data_dir,
+        space.map_full ? fmt::format("coord.mapSize ({} bytes) is used up, make it larger and restart coordd",
+                                     config_.map_bytes)
+                       : "free some space on the disk");
+    alarm(room_alarm_);
+  } else {
+    alarm_over(room_alarm_);
   }
 }
 

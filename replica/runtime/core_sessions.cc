@@ -251,6 +251,7 @@ void Core::tick() {
     if (tree_->dirty_nodes() > 0) applied_since_fold_ = kFoldAtOnce;
   }
   applied_at_last_tick_ = applied_total_;
+  look_at_room();
   step(zab::Tick{now});
   turn_done();
   if (now - last_status_ms_ >= kStatusPeriodMs) {

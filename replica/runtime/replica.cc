@@ -59,6 +59,7 @@ class RunningReplica final : public Replica {
     options.log_keep_entries = config_.log_keep_entries;
     options.log_keep_ms = config_.log_keep_seconds * 1000;
     options.salvage = salvage;
+    options.wait_for_room = !alone();
     auto store = store::open_lmdb(options);
     if (!store) return fail(store.error());
     auto environment = real_environment();

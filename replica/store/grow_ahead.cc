@@ -35,7 +35,7 @@ void storage_failed(const std::string& what, const std::string& error) {
   const bool damaged = error.starts_with("MDB_PAGE_NOTFOUND") || error.starts_with("MDB_CORRUPTED");
   log::error("store", "{}: {}; ending the process, {}", what, error,
              damaged ? "the file is damaged: restore the directory from a backup" : "what was acknowledged is safe");
-  std::abort();
+  std::_Exit(EXIT_FAILURE);  // other threads are in the middle of something
 }
 
 GrowAhead::GrowAhead(Options options) : options_(std::move(options)) {}
@@ -59,9 +59,10 @@ Result<std::unique_ptr<GrowAhead>, Fault> GrowAhead::open(Options options, std::
   while (error == 0 && self->grown_ < self->goal_) error = self->grow_chunk(self->goal_);
   if (error != 0 && !is_full(error)) return fail(fault(self->options_.path, "cannot be extended", error));
   if (self->grown_ < used + std::min(kMinimum, self->options_.step)) {
-    return fail(fault(
-        self->options_.path,
-        "no room for even " + std::to_string(kMinimum >> 20) + " MiB of reserve; free some space on the disk", 0));
+    return fail(fault(self->options_.path,
+                      "no room for even " + std::to_string(kMinimum >> 20) + " MiB of reserve; " +
+                          (self->space().map_full ? "make coord.mapSize larger" : "free some space on the disk"),
+                      0));
   }
   self->full_ = self->grown_ < self->goal_;
   self->refuse_ = self->must_refuse();
@@ -211,8 +212,9 @@ void GrowAhead::report(std::unique_lock<std::mutex>& lock) {
     return;
   }
   refuse_ = refuse;
-  log::warn("store", "{}: used={} grown={} free_inside={}", refuse ? "writes are refused" : "writes are taken again",
-            used_.load(), grown_.load(), free_bytes_);
+  log::warn("store", "{}: used={} grown={} free_inside={}",
+            refuse ? "the reserve is all that is left" : "there is more than the reserve again", used_.load(),
+            grown_.load(), free_bytes_);
   if (on_space_) {
     lock.unlock();
     on_space_(refuse);
@@ -261,6 +263,15 @@ void GrowAhead::committed(std::uint64_t used) {
   if (grown_ < used + options_.step / 2 && !refuse_) wake_grower_.notify_one();
 }
 
+bool GrowAhead::only_full(const Lease& lease, int error) const {
+  // LMDB says EIO of a write that the disk took a part of. A failed sync would show here once more.
+  if (lease.covered() || (!is_full(error) && error != EIO) || sync() != 0) return false;
+  if (error != EIO) return true;
+  if (grown_ >= options_.limit) return false;
+  std::uint64_t end = 0;
+  return is_full(zero_fill(grown_, grown_ + options_.page_size, end));
+}
+
 bool GrowAhead::full() const {
   const std::lock_guard lock(mutex_);
   return full_;
@@ -271,6 +282,7 @@ Space GrowAhead::space() const {
   space.refuse_writes = refuse_;
   space.used_bytes = used_;
   space.grown_bytes = grown_;
+  space.map_full = grown_ + options_.page_size > options_.limit;
   return space;
 }
 

@@ -64,6 +64,9 @@ class GrowAhead {
   Lease reserve(std::uint64_t bytes);
   // The transaction is durable; the lease still lives.
   void committed(std::uint64_t used);
+  // Of a transaction that a lease without cover let through, and that failed with `error`: was that the want of room
+  // alone, met before anything was synced? Then another one may follow: it writes all that is its own anew.
+  bool only_full(const Lease& lease, int error) const;
 
   Space space() const;
   bool full() const;  // the last attempt to grow failed
@@ -108,7 +111,7 @@ class GrowAhead {
 // Whether an errno means that there is no room: the disk's, the quota's or the limit's on files.
 bool is_full(int error);
 
-// Logs one line and ends the process: the answer to every storage error behind open (store.h).
+// Logs one line and ends the process with status 1: the answer to every storage error behind open (store.h).
 [[noreturn]] void storage_failed(const std::string& what, const std::string& error);
 
 }  // namespace coord::store

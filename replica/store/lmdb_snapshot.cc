@@ -218,6 +218,7 @@ void SnapshotStager::begin(const Databases& dbs, Zxid zxid) {
   if (other_ == Other::kClean) {
     other_ = Other::kReceiving;
   } else {
+    ++too_large_;
     log::error("store", "there is no room on this disk to take a snapshot from another replica; make room");
   }
 }
@@ -257,6 +258,7 @@ void SnapshotStager::write_gathered(const Databases& dbs) {
   if (room && good) return;
   log::error("store", "a snapshot from another replica {}",
              room ? "is damaged" : "does not fit on this disk; make room");
+  if (!room) ++too_large_;
   other_ = Other::kGarbage;
 }
 

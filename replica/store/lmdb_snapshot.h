@@ -80,6 +80,7 @@ class SnapshotStager {
   void begin(const Databases& dbs, Zxid zxid);
   void piece(const Databases& dbs, const std::string& bytes);
   Zxid end(const Databases& dbs);  // 0: damaged, or it did not fit
+  std::uint64_t too_large() const { return too_large_; }  // so many did not fit
   void drop();
   // The snapshot has become the tree; what was the tree lies in the other slot.
   void installed() { other_ = Other::kGarbage; }
@@ -102,6 +103,7 @@ class SnapshotStager {
   const PageBound bound_;
   Zxid zxid_;
   Other other_ = Other::kClean;
+  std::uint64_t too_large_ = 0;
   std::chrono::steady_clock::time_point retry_;
   SnapshotReader reader_;
   std::string gathered_;  // pieces that are not written yet

@@ -22,6 +22,7 @@ constexpr std::uint64_t kPurgeBase = 64;
 constexpr std::uint64_t kGroupsPerSlice = 8;
 constexpr std::uint64_t kKeepBytesFactor = 8;          // log_keep_ms keeps no more than this times log_keep_bytes
 constexpr std::uint64_t kInstallBytes = 8U << 20;
+constexpr auto kRoomRetry = std::chrono::seconds(1);
 
 struct Weight {
   std::size_t entries = 0;
@@ -207,6 +208,13 @@ void LmdbStore::enqueue(Item item) {
   }
 }
 
+Space LmdbStore::space() const {
+  Space space = grow_->space();
+  space.waiting = waiting_;
+  space.snapshots_too_large = snapshots_too_large_;
+  return space;
+}
+
 Counters LmdbStore::counters() const {
   const std::lock_guard lock(mutex_);
   return counters_;
@@ -221,10 +229,14 @@ void LmdbStore::run() {
     } else {
       const std::uint64_t id = group_.back().id;
       const bool journaled = !direct_ && journal_group();
-      if (!journaled) commit_group();
+      const bool done = journaled || commit_group();
       group_.clear();
-      if (on_durable_) on_durable_(id);
-      if (!journaled) clear_some();
+      if (done && on_durable_) on_durable_(id);
+      if (done && !journaled) clear_some();
+      if (!done) {  // nobody is waited for any more
+        lock.lock();
+        break;
+      }
     }
     lock.lock();
   }
@@ -284,10 +296,13 @@ void LmdbStore::handle(Item item) {
   if (const auto* first = std::get_if<BeginSnapshot>(&item)) {
     state_.staged = Zxid{};
     stager_->begin(dbs_, first->zxid);
+    snapshots_too_large_ = stager_->too_large();
   } else if (const auto* piece = std::get_if<PieceOfSnapshot>(&item)) {
     stager_->piece(dbs_, piece->bytes);
+    snapshots_too_large_ = stager_->too_large();
   } else if (const auto* end = std::get_if<EndSnapshot>(&item)) {
     const Zxid staged = state_.staged = stager_->end(dbs_);
+    snapshots_too_large_ = stager_->too_large();
     database.unlock();
     end->staged(staged);
   } else {
@@ -400,7 +415,8 @@ void LmdbStore::begin_journal() {
   journal_->begin(*id);
   const std::lock_guard database(database_);
   std::vector<Batch> nothing;
-  commit(nothing, {}, {true, *id, 0}, 0);
+  Failure no_room;
+  if (!commit(nothing, {}, {true, *id, 0}, 0, no_room)) failed(no_room.what, no_room.rc);
 }
 
 // All is applied. Who opens next finds nothing in the journal, or does not even know of it.
@@ -408,7 +424,11 @@ void LmdbStore::close_journal() {
   if (journal_ == nullptr || !journal_->begun()) return;
   const std::lock_guard database(database_);
   std::vector<Batch> nothing;
-  commit(nothing, {}, {false, journal_->id(), journal_->sequence()}, purge_owed_);
+  Failure no_room;
+  // Left open, it is looked at by the next start, and holds nothing new.
+  if (!commit(nothing, {}, {false, journal_->id(), journal_->sequence()}, purge_owed_, no_room)) {
+    log::warn("store", "no room to close the journal: {}", lmdb_text(no_room.rc));
+  }
 }
 
 void LmdbStore::apply(Applier::Group& group) {
@@ -417,7 +437,8 @@ void LmdbStore::apply(Applier::Group& group) {
     const std::lock_guard database(database_);
     JournalMark mark = mark_;
     mark.sequence = std::max(mark.sequence, group.sequence);
-    commit(group.batches, group.work, mark, kPurgeBase);
+    Failure no_room;  // it was covered when it was journaled
+    if (!commit(group.batches, group.work, mark, kPurgeBase, no_room)) failed(no_room.what, no_room.rc);
   }
   const auto spent = std::chrono::steady_clock::now() - begin;
   const auto ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count());
@@ -428,20 +449,39 @@ void LmdbStore::apply(Applier::Group& group) {
 
 // --- the database's
 
-void LmdbStore::commit_group() {
+// False: there was no room until the store is to close.
+bool LmdbStore::commit_group() {
   const auto begin = std::chrono::steady_clock::now();
   applier_->drain();
-  Done done;
-  {
-    const std::lock_guard database(database_);
-    Work work;
-    const PageBound bound(env_.page_size());
-    for (const Batch& batch : group_) bound.add(batch, work);
-    done = commit(group_, work, mark_, kPurgeBase);
-    front_ = state_;
+  Work work;
+  const PageBound bound(env_.page_size());
+  for (const Batch& batch : group_) bound.add(batch, work);
+  std::optional<Done> done;
+  while (!done) {
+    Failure no_room;
+    {
+      const std::lock_guard database(database_);
+      done = commit(group_, work, mark_, kPurgeBase, no_room);
+      front_ = state_;
+      if (!done && !options_.wait_for_room) failed(no_room.what, no_room.rc);
+    }
+    if (!done && !wait_for_room(no_room)) return false;
+  }
+  waiting_ = false;
+  applier_->look_aside();
+  count(begin, *done, false);
+  return true;
+}
+
+// A while, in which what was left over may be cleared away; false: the store is to close.
+bool LmdbStore::wait_for_room(const Failure& why) {
+  if (!waiting_.exchange(true)) {
+    log::warn("store", "what comes next does not fit and waits for room, tried again every second: {} in {}: {}",
+              why.what, directory_.data_file(), lmdb_text(why.rc));
   }
   applier_->look_aside();
-  count(begin, done, false);
+  std::unique_lock lock(mutex_);
+  return !wake_.wait_for(lock, kRoomRetry, [this] { return stop_; });
 }
 
 void LmdbStore::count(std::chrono::steady_clock::time_point begin, const Done& done, bool journaled) {
@@ -456,9 +496,10 @@ void LmdbStore::count(std::chrono::steady_clock::time_point begin, const Done& d
   counters_.commit_ns_max = std::max(counters_.commit_ns_max, ns);
 }
 
-// One durable transaction. `purge_for`: entries to purge besides those that make room for the new ones.
-LmdbStore::Done LmdbStore::commit(std::vector<Batch>& batches, Work work, const JournalMark& mark,
-                                  std::uint64_t purge_for) {
+// One durable transaction. `purge_for`: entries to purge besides those that make room for the new ones. nullopt: there
+// was no room for it (which LMDB may find out when it has written some of it), and nothing has changed.
+std::optional<LmdbStore::Done> LmdbStore::commit(std::vector<Batch>& batches, Work work, const JournalMark& mark,
+                                                 std::uint64_t purge_for, Failure& no_room) {
   State state = state_;
   Done done;
   Txn txn;
@@ -478,11 +519,17 @@ LmdbStore::Done LmdbStore::commit(std::vector<Batch>& batches, Work work, const 
   const GrowAhead::Lease lease = grow_->reserve(bytes);
 
   if (!batches.empty()) purge_owed_ = folds(batches) > 1 ? 2 * work.log.puts + kPurgeBase : 0;
-  apply_all(txn, batches, purge_for, state, done);
-  if (mark.open != mark_.open || mark.sequence != mark_.sequence) {
-    if (const int rc = write_mark(txn.get(), dbs_.meta, mark); rc != 0) failed("write", rc);
+  Failure failure = apply_all(txn, batches, purge_for, state, done);
+  if (failure.rc == 0 && (mark.open != mark_.open || mark.sequence != mark_.sequence)) {
+    failure = {"write", write_mark(txn.get(), dbs_.meta, mark)};
   }
-  if (const int rc = txn.commit(); rc != 0) failed("commit", rc);
+  if (failure.rc == 0) failure = {"commit", txn.commit()};
+  if (failure.rc != 0) {
+    txn.abort();
+    if (failure.rc != MDB_MAP_FULL && !grow_->only_full(lease, failure.rc)) failed(failure.what, failure.rc);
+    no_room = failure;
+    return std::nullopt;
+  }
   state_ = state;
   mark_ = mark;
   if (installing) {
@@ -500,20 +547,25 @@ LmdbStore::Done LmdbStore::commit(std::vector<Batch>& batches, Work work, const 
   return done;
 }
 
-void LmdbStore::apply_all(Txn& txn, std::vector<Batch>& batches, std::uint64_t purge_for, State& state, Done& done) {
+LmdbStore::Failure LmdbStore::apply_all(Txn& txn, std::vector<Batch>& batches, std::uint64_t purge_for, State& state,
+                                        Done& done) {
   BatchApply apply(txn.get(), dbs_, env_.page_size(), state);
   for (Batch& batch : batches) {
-    if (const int rc = apply.apply(batch); rc != 0) failed("write", rc);
+    if (const int rc = apply.apply(batch); rc != 0) return {"write", rc};
   }
   PurgeLimits limits = purge_limits(2 * apply.entries() + purge_for);
-  if (const int rc = limits.slice == 0 ? 0 : apply.purge(limits); rc != 0) failed("purge", rc);
-  if (const int rc = apply.finish(); rc != 0) failed("write", rc);
+  if (const int rc = limits.slice == 0 ? 0 : apply.purge(limits); rc != 0) return {"purge", rc};
+  if (const int rc = apply.finish(); rc != 0) return {"write", rc};
   state = apply.state();
   done = {apply.entries(), apply.folded_nodes()};
+  return {};
 }
 
 void LmdbStore::failed(const char* what, int rc) const {
-  storage_failed(std::string(what) + " in " + directory_.data_file(), lmdb_text(rc));
+  std::string text = lmdb_text(rc);
+  if (rc == MDB_MAP_FULL) text += " (make coord.mapSize larger)";
+  if (is_full(rc)) text += " (free some space on the disk)";
+  storage_failed(std::string(what) + " in " + directory_.data_file(), text);
 }
 
 // Grower's thread: pages on LMDB's list of free ones. Each record begins with the number of pages it lists.

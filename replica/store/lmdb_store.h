@@ -5,6 +5,7 @@
 // itself, once all before it is applied. A third thread writes the file ahead. On disk: schema.h. Shell.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -49,7 +50,7 @@ class LmdbStore final : public Store {
   void snapshot_drop() override;
   void set_on_durable(std::function<void(std::uint64_t batch_id)> on_durable) override;
   void submit(Batch batch) override;
-  Space space() const override { return grow_->space(); }
+  Space space() const override;
   Counters counters() const override;
   void set_on_space(std::function<void(bool refuse_writes)> on_space) override;
 
@@ -95,9 +96,14 @@ class LmdbStore final : public Store {
   void handle(Item item);
   PurgeLimits purge_limits(std::uint64_t slice) const;
   void note_age(Zxid last_logged);
+  struct Failure {
+    const char* what = "";
+    int rc = 0;
+  };
   // Writer thread.
   bool needs_database(const Batch& batch, Zxid last_logged) const;
-  void commit_group();
+  bool commit_group();
+  bool wait_for_room(const Failure& why);
   void clear_some();
   bool journal_group();
   bool room_for(const Work& work) const;
@@ -111,8 +117,9 @@ class LmdbStore final : public Store {
     std::uint64_t entries = 0;
     std::uint64_t folded_nodes = 0;
   };
-  Done commit(std::vector<Batch>& batches, Work work, const JournalMark& mark, std::uint64_t purge_for);
-  void apply_all(Txn& txn, std::vector<Batch>& batches, std::uint64_t purge_for, State& state, Done& done);
+  std::optional<Done> commit(std::vector<Batch>& batches, Work work, const JournalMark& mark, std::uint64_t purge_for,
+                             Failure& no_room);
+  Failure apply_all(Txn& txn, std::vector<Batch>& batches, std::uint64_t purge_for, State& state, Done& done);
   void count(std::chrono::steady_clock::time_point begin, const Done& done, bool journaled);
   std::uint64_t free_bytes() const;
   [[noreturn]] void failed(const char* what, int rc) const;
@@ -146,6 +153,9 @@ class LmdbStore final : public Store {
   // When the log ended where; for log_keep_ms. Oldest first, at most one a second.
   std::deque<std::pair<std::chrono::steady_clock::time_point, Zxid>> ages_;
   const std::shared_ptr<Pins> pins_ = std::make_shared<Pins>();
+
+  std::atomic<bool> waiting_{false};             // for room
+  std::atomic<std::uint64_t> snapshots_too_large_{0};
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

@@ -5,7 +5,8 @@
 //
 // Threading: open, load and read before the first submit, on one thread; submit from one thread (the core); completions
 // come on the writer thread, in order. Errors: a Fault at open. After that a storage error ends the process (log line,
-// then abort): a failed sync is never retried. A disk that fills up is met earlier, see space().
+// exit status 1): a failed sync is never retried. A disk that fills up is met earlier, see space(); what does not fit
+// even then waits for room, where that was asked for.
 #pragma once
 
 #include <cstdint>
@@ -86,6 +87,10 @@ struct Space {
   bool refuse_writes = false;       // the disk could not be extended ahead and the reserve is all that is left
   std::uint64_t used_bytes = 0;     // of the data file by the database
   std::uint64_t grown_bytes = 0;    // written ahead on disk
+  // A batch does not fit any more: it waits for room, and all behind it (LmdbOptions::wait_for_room).
+  bool waiting = false;
+  bool map_full = false;                  // LmdbOptions::map_bytes is what ends here, not the disk
+  std::uint64_t snapshots_too_large = 0;  // so many from other replicas did not fit
 };
 
 // What the writer did, for the metrics.
@@ -112,7 +117,7 @@ class SnapshotSource {
 
 class Store {
  public:
-  virtual ~Store() = default;  // waits for what was submitted
+  virtual ~Store() = default;  // waits for what was submitted, but for what waits for room
 
   virtual const Meta& meta() const = 0;  // as of open
   // Calls back for each record of the tree as of meta().tree_durable. Stops at and returns the first Fault (a broken
@@ -159,6 +164,9 @@ struct LmdbOptions {
   // A damaged log or tree is emptied, keeping epochs and identity, and Meta::damaged is set, instead of a Fault: for a
   // member of an ensemble, which gets everything from the others. Damaged epochs or identity are a Fault always.
   bool salvage = false;
+  // A batch that does not fit waits for room, tried again every second, instead of ending the process: for a member of
+  // an ensemble, which can leave it meanwhile. Space::waiting tells; the destructor drops what waits.
+  bool wait_for_room = false;
   std::uint64_t map_bytes = 256ULL << 30;  // address space
   std::uint64_t grow_bytes = 32ULL << 20;  // step in which the file is written ahead, off the commit path
   // Of each of the two segments of the journal (journal.h), whole blocks; 0: none, each batch is a transaction.

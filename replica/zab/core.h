@@ -47,6 +47,9 @@ class Core {
   void alarm_over(const std::string& text);
   void set_phase(Role new_role, Phase new_phase, Sid new_leader);
 
+  // May an election begin? Votes name the durable position, so they wait for what the old role still had in flight.
+  bool may_look() const { return settled() && room != Room::kNone; }
+
   // --- what is durable
   // Hands out the Persist under a new id, and changes the log's shape as it says; `installs` is what the snapshot in it
   // is of. Epochs are the caller's to set.
@@ -104,6 +107,7 @@ class Core {
   Phase phase = Phase::kElection;
   Sid leader;
   std::uint32_t epoch = 0;
+  Room room = Room::kPlenty;
   std::optional<std::string> leaving;
 
   std::map<LinkId, Link> links;

@@ -75,8 +75,14 @@ bool Election::eligible() const {
   return core_.voters.is_quorum(reachable);
 }
 
+// Its disk is low, and somebody else may be about to be elected.
+bool Election::yields() const {
+  return core_.room == Room::kLow && !core_.voters.is_quorum({core_.config.self}) &&
+         core_.now - started_at_ < core_.config.timing.connect_limit;
+}
+
 Vote Election::initial_vote() const {
-  return eligible() ? Vote{core_.config.self, core_.log.last(), core_.current_epoch} : Vote{};
+  return eligible() && !yields() ? Vote{core_.config.self, core_.log.last(), core_.current_epoch} : Vote{};
 }
 
 // Servers that are no voters vote as well. Where they do not count it does no harm; and they may count where a change
@@ -85,6 +91,8 @@ bool Election::adopt(Sid from, const Vote& vote) {
   const bool known = core_.voters.is_voter(vote.leader) || knows_better(from);
   if (vote.leader == core_.config.self || vote.leader == Sid{} || !known) return false;
   if (!linked(vote.leader) || !better(vote, vote_)) return false;
+  const bool behind = std::tuple(vote.epoch, vote.zxid) < std::tuple(core_.current_epoch, core_.log.last());
+  if (behind && eligible() && yields()) return false;
   vote_ = vote;
   quorum_since_.reset();
   return true;
@@ -323,6 +331,7 @@ void Election::tick() {
     broadcast();
   }
   drop_deaf_links();
+  if (core_.room == Room::kLow && !yields()) reconsider();
   check();
 }
 

@@ -2,9 +2,11 @@
 // some quorum. It is for liveness only: whoever it names must still win discovery (leader.h). zab.md section 2.
 //
 // Decided beyond the text: only votes for servers that this one has a link to are adopted, and a server proposes itself
-// only while its links and itself are a quorum, so nobody is elected who could not lead. After a failed attempt a
-// decision waits a little, doubling. A server joins a live leader whose quorum includes the joiner itself: joining is
-// always safe, and it saves a restarted follower the wait for its leader's end.
+// only while its links and itself are a quorum, so nobody is elected who could not lead. One whose disk is low does not
+// propose itself, nor support anybody whose history is behind its own, for a connect limit; then it goes by the order
+// of votes like everybody, so who must lead because nobody else has its history does. After a failed attempt a decision
+// waits a little, doubling. A server joins a live leader whose quorum includes the joiner itself: joining is always
+// safe, and it saves a restarted follower the wait for its leader's end.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +49,7 @@ class Election {
   void drop_deaf_links();
   void broadcast();
   bool eligible() const;
+  bool yields() const;
   // It knows members that are in force and newer than those known here: its word counts for more than the list here.
   bool knows_better(Sid sid) const;
   bool takes_part(Sid sid) const { return core_.voters.is_voter(sid) || knows_better(sid); }

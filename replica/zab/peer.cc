@@ -41,6 +41,7 @@ struct Peer::Impl {
   void on(const Enrolled& event);
   void on(const ConfirmLeadership& event);
   void on(const Resign& event);
+  void on(const RoomChanged& event);
 
   void learner_link_up(const LinkUp& event);
   void notification(LinkId link, Sid from, const Message& message);
@@ -71,8 +72,7 @@ void Peer::Impl::change_roles() {
   while (started) {
     if (core.leaving) {
       leave();
-    } else if (core.role == Role::kLooking && !election.running() && !election.decided() && core.settled()) {
-      // Votes name the durable position, so they wait for what the old role still had in flight.
+    } else if (core.role == Role::kLooking && !election.running() && !election.decided() && core.may_look()) {
       election.start();
     }
     const std::optional<Vote> vote = election.take_decision();
@@ -91,7 +91,7 @@ void Peer::Impl::leave() {
   election.cancel();
   core.epoch = core.current_epoch;
   core.set_phase(Role::kLooking, Phase::kElection, Sid{});
-  if (core.settled()) election.start();
+  if (core.may_look()) election.start();
 }
 
 void Peer::Impl::start_role(const Vote& vote) {
@@ -300,6 +300,13 @@ void Peer::Impl::on(const ConfirmLeadership& event) {
 
 void Peer::Impl::on(const Resign&) {
   if (leader) leader->resign();
+}
+
+void Peer::Impl::on(const RoomChanged& event) {
+  core.room = event.room;
+  if (core.room != Room::kNone) return election.reconsider();
+  if (leader || learner) core.leave("its disk has no room");
+  election.cancel();  // what it voted for it could not support
 }
 
 // --- the public face

@@ -43,6 +43,7 @@ namespace coord::zab {
 enum class Phase : std::uint8_t { kElection, kDiscovery, kSynchronization, kBroadcast };
 
 enum class Channel : std::uint8_t { kElection = 0, kLearner = 1 };
+enum class Room : std::uint8_t { kPlenty, kLow, kNone };  // on the disk
 using LinkId = NamedInt<struct LinkTag, std::uint64_t>;  // one connection; never reused within a process
 
 struct Timing {  // milliseconds
@@ -181,8 +182,15 @@ struct ConfirmLeadership {
 };
 // Give up the office in order: no more proposals, and an election when all outstanding ones are committed.
 struct Resign {};
+// Whether this server's disk has room. Low: among servers with equal histories another one is to lead, as far as one
+// is elected soon (election.h); to resign, if it leads, is the driver's to decide. None: what was handed out in Persist
+// may never become durable: it leaves the role that it has, and takes no part in elections. It is as good as gone, but
+// comes back by itself.
+struct RoomChanged {
+  Room room;
+};
 using Event = std::variant<Start, Propose, Persisted, Tick, LinkUp, LinkDown, DialFailed, Received, Heard,
-                           LogRead, SnapshotSent, SnapshotStaged, Enrolled, ConfirmLeadership, Resign>;
+                           LogRead, SnapshotSent, SnapshotStaged, Enrolled, ConfirmLeadership, Resign, RoomChanged>;
 
 // --- actions
 struct Persist {

@@ -10,8 +10,8 @@ DEADLINE_ALL = 150
 VALUE = os.urandom(100_000)
 
 
-def small_disk(t, mebibytes):
-    where = t.path("disk")
+def small_disk(t, mebibytes, name="disk"):
+    where = t.path(name)
     os.makedirs(where)
     run("mount", "-t", "tmpfs", "-o", "size=%dm" % mebibytes, "tmpfs", where)
     t.undo.callback(lambda: run("umount", "-l", where, ok=False))

@@ -11,6 +11,8 @@ namespace coord::sim {
 
 namespace {
 
+constexpr std::int64_t kRoomRetry = 100'000;
+
 std::uint64_t checksum(const std::string& bytes) {
   std::uint64_t hash = 1469598103934665603ULL;
   for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
@@ -244,6 +246,8 @@ void Disk::run(Stage stage, std::uint64_t generation) {
       return next(Stage::kPagesWritten, delay() / 4);
     }
     case Stage::kPagesWritten:
+      waiting_ = starved_;
+      if (waiting_) return next(Stage::kPagesWritten, kRoomRetry);
       if (full_ || fail_next_) {
         fail_next_ = false;
         return user_->storage_error();
@@ -285,7 +289,7 @@ void Disk::crash(bool power_cut) {
   ++generation_;
   user_ = nullptr;
   queue_.clear();
-  busy_ = false;
+  busy_ = waiting_ = false;
   // Pages without a root are nothing: the old root holds.
   const auto survives = [&](const Commit& commit) {
     if (!commit.root_written) return false;
@@ -311,7 +315,7 @@ void Disk::salvage(Image& image) {
 }
 
 void Disk::calm() {
-  full_ = fail_next_ = false;
+  full_ = starved_ = low_ = fail_next_ = false;
   slow_ = 1;
   stalled_until_ = 0;
 }

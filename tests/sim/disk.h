@@ -104,7 +104,11 @@ class Disk {
   void stall_until(std::int64_t us) { stalled_until_ = us; }
   void slow(std::int64_t factor) { slow_ = factor; }
   void fail_next_sync() { fail_next_ = true; }
-  void fill(bool full) { full_ = full; }
+  void fill(bool full) { full_ = full; }        // ends the process
+  void starve(bool starved) { starved_ = starved; }  // what is written waits for room
+  bool waiting() const { return waiting_; }
+  void low(bool low) { low_ = low; }                 // nearly full, and no more than that
+  bool is_low() const { return low_; }
   void calm();  // nothing of the above any more
   void flip_bit();                              // found by a checksum at the next open
   void wipe(std::string new_directory_id);      // only while no process runs
@@ -142,6 +146,9 @@ class Disk {
   bool busy_ = false;
   bool fail_next_ = false;
   bool full_ = false;
+  bool starved_ = false;
+  bool waiting_ = false;
+  bool low_ = false;
   bool flipped_ = false;
   bool fixed_ = false;
   std::int64_t stalled_until_ = 0;

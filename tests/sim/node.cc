@@ -182,6 +182,14 @@ void Node::later(std::int64_t delay_us, std::function<void()> work) {
 }
 
 void Node::tick() {
+  const zab::Room room = disk_.waiting()  ? zab::Room::kNone
+                         : disk_.is_low() ? zab::Room::kLow
+                                          : zab::Room::kPlenty;
+  if (room != process_->room) {
+    process_->room = room;
+    step(zab::RoomChanged{room});
+    if (!up()) return;
+  }
   step(zab::Tick{now_ms()});
   if (!up()) return;
   write_first_list();

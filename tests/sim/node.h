@@ -125,6 +125,7 @@ class Node final : private Disk::User {
     std::uint64_t told = 0;
     std::multiset<Zxid> pins;            // of open snapshots
     zab::Phase phase = zab::Phase::kElection;
+    zab::Room room = zab::Room::kPlenty;
   };
 
   // Disk::User

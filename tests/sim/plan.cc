@@ -252,8 +252,12 @@ class Plan {
   }
 
   void fill(Node& one) {
-    one.disk().fill(true);
-    world_.scheduler().after(random_.between(500, 4000) * kMs, [&one] { one.disk().fill(false); });
+    const std::int64_t ms = random_.between(500, 4000);
+    const bool waits = ms % 2 == 0;  // or ends
+    waits ? one.disk().starve(true) : one.disk().fill(true);
+    if (waits) one.disk().low(ms % 4 == 0);  // and for longer than it has none
+    world_.scheduler().after(ms * kMs, [&one, waits] { waits ? one.disk().starve(false) : one.disk().fill(false); });
+    world_.scheduler().after(2 * ms * kMs, [&one] { one.disk().low(false); });
   }
 
   void starve(Node& one) {

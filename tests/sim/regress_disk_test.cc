@@ -118,6 +118,121 @@ TEST(Regression, Zk2247_the_leaders_disk_is_full_and_stays_so) {
   expect_calm(world);
 }
 
+// --- a disk without room: what is to be written waits, and the server is out until there is some
+
+TEST(Regression, A_follower_without_room_is_out_until_there_is_some) {
+  World world(scripted(3));
+  const Sid leader = start_with(world, 3);
+  const Sid victim = others_than(world, leader)[0];
+  const Zxid had = world.node(victim).disk().durable().last();
+  world.node(victim).disk().starve(true);
+  world.write(20);
+  world.must([&] { return !world.node(victim).serving(); }, 1000, "leaving");
+  world.write(20);
+  world.run_for(5000);
+  EXPECT_EQ(world.node(victim).disk().durable().last(), had);
+  EXPECT_EQ(world.node(victim).phase_changes(), 5u) << "it does not try in between";
+  EXPECT_EQ(world.ghost().established_count(), 1u) << "nobody else is disturbed";
+  world.node(victim).disk().starve(false);
+  world.must([&] { return world.caught_up(victim); }, 10'000, "returning");
+  EXPECT_EQ(world.ghost().established_count(), 1u);
+  expect_calm(world);
+}
+
+TEST(Regression, A_leader_without_room_leaves_the_office_to_others) {
+  World world(scripted(3));
+  const Sid leader = start_with(world, 3);
+  world.node(leader).disk().starve(true);
+  for (int i = 0; i < 20; ++i) {
+    world.node(leader).propose(20);
+    world.run_for(1);
+  }
+  world.must([&] { return world.leader() != nullptr && world.leader()->sid() != leader; }, 3000, "another leader");
+  world.write(20);
+  world.run_for(3000);
+  EXPECT_EQ(world.ghost().established_count(), 2u);
+  world.node(leader).disk().starve(false);
+  world.must([&] { return world.caught_up(leader); }, 10'000, "returning");
+  EXPECT_EQ(world.ghost().established_count(), 2u);
+  expect_calm(world);
+}
+
+// It was acknowledged by the two that are left: they must have it, once both can write.
+TEST(Regression, Without_room_at_one_of_two_nobody_leads_and_nothing_is_lost) {
+  World world(scripted(3));
+  const Sid leader = start_with(world, 3);
+  const std::vector<Sid> others = others_than(world, leader);
+  world.crash(others[1].value, false);
+  world.write(3);
+  world.node(others[0]).disk().starve(true);
+  for (int i = 0; i < 20; ++i) {
+    world.node(leader).propose(20);
+    world.run_for(1);
+  }
+  world.must([&] { return world.leader() == nullptr; }, 3000, "the end of an ensemble without a majority");
+  world.run_for(3000);
+  EXPECT_EQ(world.leader(), nullptr);
+  world.node(others[0]).disk().starve(false);
+  EXPECT_EQ(world.elect(5000), leader) << "who has it all";
+  world.write(3);
+  world.boot(others[1].value);
+  world.must([&] { return world.caught_up(others[1]); }, 10'000, "returning");
+  expect_calm(world);
+}
+
+// --- a disk that is nearly full: another one leads, if it can
+
+TEST(Regression, Whose_disk_is_low_leaves_the_office_to_an_equal) {
+  World world(scripted(3));
+  const Sid leader = start_with(world, 3);
+  world.node(leader).disk().low(true);
+  world.run_for(50);
+  world.node(leader).resign();
+  world.must([&] { return world.leader() != nullptr && world.leader()->sid() != leader; }, 500, "another leader");
+  world.must([&] { return world.caught_up(leader); }, 500, "following");
+  world.write(3);
+  // Nor is it elected when that one goes: it has the higher number.
+  const Sid next = world.leader()->sid();
+  world.crash(next.value, false);
+  world.run_for(800);
+  ASSERT_NE(world.leader(), nullptr);
+  EXPECT_NE(world.leader()->sid(), leader);
+  EXPECT_EQ(world.ghost().established_count(), 3u);
+  world.boot(next.value);
+  expect_calm(world);
+}
+
+TEST(Regression, Whose_disk_is_low_leads_when_nobody_else_has_its_history) {
+  World world(scripted(3));
+  const Sid leader = start_with(world, 3);
+  const std::vector<Sid> others = others_than(world, leader);
+  const Zxid alone = log_alone(world);
+  world.must([&] { return world.leader() == nullptr || world.leader()->sid() != leader; }, 3000, "its end");
+  world.crash(others[0].value, false);
+  world.crash(others[1].value, false);
+  world.node(leader).disk().low(true);
+  world.run_for(50);
+  world.network().heal();
+  world.boot(others[0].value);
+  EXPECT_EQ(world.elect(5000), leader);
+  EXPECT_TRUE(world.node(leader).disk().durable().holds(alone));
+  world.write(3);
+  world.boot(others[1].value);
+  expect_calm(world);
+}
+
+TEST(Regression, When_all_disks_are_low_one_leads) {
+  World world(scripted(3));
+  const Sid leader = start_with(world, 3);
+  for (const Sid sid : world.all()) world.node(sid).disk().low(true);
+  world.run_for(50);
+  world.crash(leader.value, false);
+  EXPECT_NE(world.elect(3000), leader);
+  world.write(3);
+  world.boot(leader.value);
+  expect_calm(world);
+}
+
 // --- 2846: logs that were purged unevenly
 
 // Wherever the logs on disk begin, they are parts of one chain, which ends with what was delivered last; and the trees

@@ -510,26 +510,6 @@ TEST_F(Ensemble, EveryReplicaCanTellHowItStands) {
   EXPECT_EQ(cluster.core(lead).tree().enrolled().size(), 3u);
 }
 
-TEST_F(Ensemble, ADiskThatFillsUpRefusesWritesOnlyWithoutAQuorum) {
-  up();
-  Client client(cluster, 40'000);
-  ASSERT_TRUE(client.connect(cluster.leader()));
-  store::Space full;
-  full.refuse_writes = true;
-  cluster.store(cluster.follower(0)).set_space(full);
-  cluster.clock.run_for(500);
-  client.create("/one", "");
-  EXPECT_EQ(client.err(), Err::kOk);
-  cluster.store(cluster.follower(1)).set_space(full);
-  cluster.clock.run_for(500);
-  client.create("/two", "");
-  EXPECT_NE(client.err(), Err::kOk);
-  cluster.store(cluster.follower(1)).set_space({});
-  cluster.clock.run_for(500);
-  client.create("/two", "");
-  EXPECT_EQ(client.err(), Err::kOk);
-}
-
 TEST_F(Ensemble, DigestsAreComparedAndAgree) {
   up();
   Client client(cluster, 40'000);

@@ -67,6 +67,10 @@ class Durable {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, std::chrono::seconds(60), [&] { return id_ >= id; }) && ordered_;
   }
+  std::uint64_t reached() {
+    const std::lock_guard lock(mutex_);
+    return id_;
+  }
 
  private:
   std::mutex mutex_;

@@ -1,0 +1,160 @@
+"""A member of an ensemble that has no room: the others go on, it leaves without a crash, and comes back by itself.
+
+One that leads hands over before that."""
+
+import os
+from types import SimpleNamespace
+
+import zk
+from lib import check, equal, program, run, until
+from test_disk_full import small_disk
+
+DEADLINE_ALL = 200
+VALUE = os.urandom(50_000)
+CONFIG = {"coord.journalSize": "1M", "coord.logKeepSize": "1M", "coord.growSize": "4M"}
+NO_ROOM = "no room for what the ensemble has decided"
+
+
+def start_others_first(e, small):
+    """So that one of them leads."""
+    for replica in e.replicas:
+        if replica is not small:
+            replica.start(wait=False)
+    e.wait()
+    small.start()
+    e.enrolled()
+    check(e.leader() is not small, "another one leads")
+
+
+def create_all(c, count, prefix):
+    """The paths of nodes whose creation was acknowledged; none may be refused."""
+    paths = ["/%s%05d" % (prefix, number) for number in range(count)]
+    for path in paths:
+        c.create(path, VALUE)
+    return paths
+
+
+def all_there(replica, paths):
+    c = zk.Raw(replica, timeout=40000, seconds=30)
+    c.ok(zk.SYNC, zk.ustr("/"))
+    for path in paths:
+        check(c.get(path)[0] == VALUE, "acknowledged data of %s is wrong or gone at %d" % (path, replica.number))
+    c.close()
+
+
+def test_a_follower_whose_map_is_used_up_leaves_and_comes_back_with_a_larger_one(t):
+    e = t.ensemble(config=CONFIG, start=False)
+    small = e.replicas[0]
+    small.config["coord.mapSize"] = "64M"
+    start_others_first(e, small)
+    c = zk.Raw(e.leader(), timeout=40000, seconds=30)
+    paths = create_all(c, 1500, "a")
+    until(lambda: not small.running() or NO_ROOM in small.log_text(), 20, "the small one says that it has no room")
+    check(small.running(), "it lives", small.process.returncode, small.log_text()[-3000:])
+    check("coord.mapSize" in small.log_text(), "the line names the setting")
+    equal(e.mode(small), "", "what cannot follow does not serve")
+    said = run(program("coordctl"), "--server", small.address, "status", ok=False)
+    check("Alarm" in said.out and "coord.mapSize" in said.out, "coordctl status says so too", said.out)
+    paths += create_all(c, 50, "b")
+    epoch = e.epoch()
+    equal(small.terminate(), 0, "a clean end")
+    small.start(wait=False)
+    until(lambda: not small.running(), 20, "started again it finds no room to start with")
+    equal(small.process.returncode, 1, "exit status")
+    check("make coord.mapSize larger" in small.log_text(), "it says why", small.log_text()[-1000:])
+    small.config["coord.mapSize"] = "80M"
+    small.start(wait=False)
+    until(lambda: small.log_text().count(NO_ROOM) >= 2, 20, "large enough to start, but not for the tree of the others")
+    check(small.running(), "it lives", small.process.returncode, small.log_text()[-3000:])
+    paths += create_all(c, 50, "c")
+    equal(small.terminate(), 0, "a clean end")
+    small.config.pop("coord.mapSize")
+    small.restart()
+    e.same_state()
+    equal(e.epoch(), epoch, "the epoch: nobody else was disturbed")
+    for replica in e.replicas:
+        all_there(replica, paths)
+
+
+def on_a_small_disk(t, replica, mebibytes, filler=0):
+    disk = small_disk(t, mebibytes, "disk%d" % replica.number)
+    if filler:
+        run("fallocate", "-l", "%dM" % filler, disk + "/filler")
+    replica.data_dir = disk + "/data"
+    with open(replica.data_dir + "/myid", "w") as f:
+        f.write("%d\n" % replica.number)
+    return disk
+
+
+def test_a_follower_whose_disk_is_full_leaves_and_comes_back_when_there_is_space(t):
+    e = t.ensemble(config=CONFIG, start=False)
+    small = e.replicas[0]
+    disk = on_a_small_disk(t, small, 400, 340)
+    start_others_first(e, small)
+    c = zk.Raw(e.leader(), timeout=40000, seconds=30)
+    paths = create_all(c, 1500, "a")
+    until(lambda: not small.running() or NO_ROOM in small.log_text(), 20, "the small one says that it has no room")
+    check(small.running(), "it lives", small.process.returncode, small.log_text()[-3000:])
+    check(small.data_dir in small.log_text().split(NO_ROOM)[1], "the line names the directory")
+    epoch = e.epoch()
+    paths += create_all(c, 50, "b")
+    os.unlink(disk + "/filler")
+    e.wait()
+    e.same_state()
+    equal(e.epoch(), epoch, "the epoch: nobody else was disturbed")
+    for replica in e.replicas:
+        all_there(replica, paths)
+
+
+def test_a_full_follower_that_is_killed_loses_nothing(t):
+    """What it acknowledged is there when it is needed for a majority again, and the rest comes from the others."""
+    e = t.ensemble(config=CONFIG, start=False)
+    small = e.replicas[0]
+    disk = on_a_small_disk(t, small, 400, 340)
+    start_others_first(e, small)
+    c = zk.Raw(e.leader(), timeout=40000, seconds=30)
+    paths = create_all(c, 1500, "a")
+    until(lambda: not small.running() or NO_ROOM in small.log_text(), 20, "the small one says that it has no room")
+    check(small.running(), "it lives", small.process.returncode, small.log_text()[-3000:])
+    small.kill9()
+    os.unlink(disk + "/filler")
+    small.restart()
+    e.same_state()
+    other = e.followers()[0] if e.followers()[0] is not small else e.followers()[1]
+    other.kill9()
+    all_there(small, paths)
+
+
+def create_with_retries(client, count, prefix):
+    """As a client of the field does; none may be refused."""
+    from kazoo.exceptions import NodeExistsError
+    from kazoo.retry import KazooRetry
+    retry = KazooRetry(max_tries=50, delay=0.1, max_delay=0.5)
+    paths = ["/%s%05d" % (prefix, number) for number in range(count)]
+    for path in paths:
+        try:
+            retry(client.create, path, VALUE)
+        except NodeExistsError:
+            pass  # the answer was lost with the connection
+    return paths
+
+
+def test_a_leader_whose_disk_is_full_hands_over_and_no_write_is_refused(t):
+    e = t.ensemble(config=CONFIG, start=False)
+    disks = {replica: on_a_small_disk(t, replica, 400) for replica in e.replicas}
+    e.start()
+    e.enrolled()
+    small = e.leader()
+    run("fallocate", "-l", "340M", disks[small] + "/filler")
+    epoch = e.epoch()
+    paths = create_with_retries(t.kazoo(SimpleNamespace(address=e.source), timeout=20.0), 1500, "a")
+    check(small.running(), "it lives", small.process.returncode, small.log_text()[-3000:])
+    check(e.leader() is not small, "another one leads")
+    equal(e.epoch(), epoch + 1, "one change of leader")
+    check("leaves the office" in small.log_text(), "it says so", small.log_text()[-3000:])
+    os.unlink(disks[small] + "/filler")
+    e.wait()
+    e.same_state()
+    equal(e.epoch(), epoch + 1, "the epoch")
+    for replica in e.replicas:
+        all_there(replica, paths)
