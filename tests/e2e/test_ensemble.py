@@ -389,28 +389,6 @@ def test_mount_of_one_replica_goes_on_when_it_is_back(t):
     e.same_state()
 
 
-def test_the_largest_writes_depose_nobody(t):
-    most = 32 << 20
-    e = t.ensemble(config={"jute.maxbuffer": most})
-    e.enrolled()
-    leader, away = e.leader(), e.followers()[0]
-    epoch = e.epoch()
-    at_leader, at_follower = (zk.Raw(r, timeout=40000, seconds=60) for r in (leader, away))
-    at_leader.create("/large", b"")
-    for n in range(3):
-        at_leader.set("/large", b"%d" % n * (most - 100))
-        at_follower.set("/large", b"%d" % n * (most - 100))
-    away.kill9()
-    for n in range(6):
-        at_leader.set("/large", b"%d" % n * (most - 100))
-    away.restart()
-    equal(len(sync_get(away, "/large")), most - 100, "it has caught up")
-    e.same_state()
-    equal(e.epoch(), epoch, "nobody was deposed")
-    for replica in e.replicas:
-        check("was heard of" not in replica.log_text(), "nobody was taken for dead", replica.number)
-
-
 def test_lost_disk_is_noticed_and_does_not_count(t):
     e = t.ensemble()
     c = zk.Raw(e.leader())
