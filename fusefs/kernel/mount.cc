@@ -111,6 +111,7 @@ Mount::Shown Mount::show(Ino ino, Uncommitted edits) const {
     local = writes_->deferred(id);
     if (local) {
       info = &*local;
+      as.gone = writes_->deferred_is_gone(id);
       out.timeout = 0;
     } else {
       COORD_CHECK(node != nullptr && node->info.id == id);

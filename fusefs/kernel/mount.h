@@ -117,6 +117,8 @@ class WriteSide {
   virtual std::optional<wire::NodeInfo> deferred(NodeId parent, std::string_view znode_name) const = 0;
   virtual std::optional<wire::NodeInfo> deferred(NodeId id) const = 0;
   virtual std::vector<wire::NodeInfo> deferred_in(NodeId parent) const = 0;
+  // deferred(id) is of a node that has been unlinked here, or could not be created. [shared lock held]
+  virtual bool deferred_is_gone(NodeId id) const = 0;
   // The replay of another's change has told that this name has gone, while a file of it exists on this host only, for
   // which the kernel has raised CREATE before. [exclusive lock held]
   virtual void told_gone(NodeId parent, std::string_view znode_name) = 0;

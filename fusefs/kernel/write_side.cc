@@ -144,6 +144,13 @@ std::optional<wire::NodeInfo> Writes::deferred(NodeId id) const {
   return deferred_info(*file, mount_.cache());
 }
 
+bool Writes::deferred_is_gone(NodeId id) const {
+  const FilePtr file = files_.find(id);
+  if (file == nullptr) return false;
+  const std::lock_guard lock(file->mutex);
+  return file->phase == File::Phase::kGone;
+}
+
 void Writes::told_gone(NodeId parent, std::string_view znode_name) {
   const FilePtr file = files_.deferred(parent, znode_name);
   if (file == nullptr) return;

@@ -57,6 +57,7 @@ class Writes final : public WriteSide {
   std::optional<Pending> pending(NodeId node) const override;
   std::optional<wire::NodeInfo> deferred(NodeId parent, std::string_view znode_name) const override;
   std::optional<wire::NodeInfo> deferred(NodeId id) const override;
+  bool deferred_is_gone(NodeId id) const override;
   void told_gone(NodeId parent, std::string_view znode_name) override;
   bool was_told_gone(NodeId id) const override;
   std::vector<wire::NodeInfo> deferred_in(NodeId parent) const override;

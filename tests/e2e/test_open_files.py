@@ -419,3 +419,16 @@ def test_the_time_of_an_empty_copy_is_kept(t):
     os.utime(held, ns=(1_000_000_000, 1_000_000_000))
     os.close(held)
     equal(os.stat(path).st_mtime_ns, 1_000_000_000)
+
+
+def test_unlinked_before_it_was_ever_closed(t):
+    m = t.mount(t.replica())
+    with open(m.p("scratch"), "w+b", buffering=0) as file:
+        file.write(b"abc")
+        os.unlink(m.p("scratch"))
+        file.write(b"def")
+        now = os.fstat(file.fileno())
+        equal((now.st_nlink, now.st_size), (0, 6), "links and size of an unlinked file")
+        file.seek(0)
+        equal(file.read(), b"abcdef", "its data")
+    equal(os.listdir(m.path), [], "names")
