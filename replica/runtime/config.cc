@@ -280,6 +280,12 @@ Result<Config, Fault> interpret_config(const std::vector<ConfigEntry>& entries, 
 Result<bool, Fault> check_config(const Config& config, std::string_view file_name) {
   const std::string where = std::string(file_name) + ": ";
   if (config.data_dir.empty()) return fail(Fault{where + "dataDir is missing: say where the replica keeps its data"});
+  const std::uint64_t grow_least = kGrowRequestsLeast * static_cast<std::uint64_t>(config.frame_size_max);
+  if (config.grow_size() < grow_least) {
+    return fail(Fault{where + "coord.growSize " + std::to_string(config.grow_bytes) +
+                      " is too small for jute.maxbuffer: a disk that fills up would not be noticed in time; make it " +
+                      std::to_string(grow_least) + " at least, or leave it out"});
+  }
   if (config.min_timeout() > config.max_timeout()) {
     return fail(Fault{where + "minSessionTimeout " + std::to_string(config.min_timeout()) +
                       " is greater than maxSessionTimeout " + std::to_string(config.max_timeout())});

@@ -23,6 +23,12 @@ namespace coord::runtime {
 // sync limit, and chunks of log of that size must fit the queue of a link (peers/transport.h).
 inline constexpr std::int32_t kFrameSizeMost = 32 << 20;
 
+// Of coord.growSize: so many requests of jute.maxbuffer it must hold at least, and does by default; a share of it may
+// be proposed and not committed. A request takes twice its size in the data file (in the log and in the tree).
+inline constexpr std::uint64_t kGrowRequestsLeast = 4;
+inline constexpr std::uint64_t kGrowRequestsDefault = 8;
+inline constexpr std::uint64_t kGrowSharesOnTheWay = 16;
+
 struct Config {
   std::string data_dir;                 // dataDir
   std::int32_t tick_time_ms = 2000;     // tickTime
@@ -63,7 +69,9 @@ struct Config {
   Credentials tcp_user{65534, 65534, {}};  // coord.tcpUser=UID[:GID]: who a mount that comes over TCP acts as
   int io_threads = 1;                   // coord.ioThreads; the first is the core's
   std::uint64_t map_bytes = 256ULL << 30;       // coord.mapSize
-  std::uint64_t grow_bytes = 32ULL << 20;       // coord.growSize
+  // coord.growSize: half of it is left when writes are refused, and must take what is on its way then (kGrowRequests).
+  // 0: not given, see grow_size().
+  std::uint64_t grow_bytes = 0;
   std::uint64_t journal_bytes = 8ULL << 20;     // coord.journalSize, of each half; 0: none
   std::uint64_t snapshot_rate = 32ULL << 20;    // coord.snapshotRate, bytes/s while there are writes; 0: no limit
   std::uint64_t log_keep_bytes = 64ULL << 20;   // coord.logKeepSize
@@ -75,6 +83,10 @@ struct Config {
 
   std::vector<std::string> warnings;    // unknown keys, keys without effect here; "FILE:LINE: ..."
 
+  std::uint64_t grow_size() const {
+    const std::uint64_t requests = kGrowRequestsDefault * static_cast<std::uint64_t>(frame_size_max);
+    return grow_bytes != 0 ? grow_bytes : std::max(std::uint64_t{32} << 20, requests);
+  }
   // Never 0: that means an invalid session on the wire.
   std::int32_t min_timeout() const {
     return min_session_timeout_ms < 0 ? 2 * tick_time_ms : std::max(min_session_timeout_ms, 1);

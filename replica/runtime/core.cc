@@ -69,6 +69,9 @@ zab::Config zab_config(const Config& config, std::uint64_t seed) {
   zab.timing.ping = config.peer_tick_ms / 2;
   zab.timing.sync_limit = config.peer_tick_ms * config.sync_limit;
   zab.timing.init_limit = config.peer_tick_ms * config.init_limit;
+  // What is proposed when the last disk turns out to be nearly full must fit what is left.
+  zab.limits.outstanding_bytes = std::min<std::size_t>(zab.limits.outstanding_bytes,
+                                                       config.grow_size() / kGrowSharesOnTheWay);
   return zab;
 }
 

@@ -183,7 +183,8 @@ class Core final : private tree::Sink, private peers::LinksUser {
   // --- core_requests.cc
   void take(tree::Request request, const std::shared_ptr<ClientConn>& conn);
   void propose(tree::Request request, Source source, std::int64_t since_us);
-  bool may_propose() const { return serving_ && !stopping_ && peer_->accepts_proposals(); }
+  bool may_propose() const { return serving_ && !stopping_ && !hesitating() && peer_->accepts_proposals(); }
+  bool hesitating() const;
   void propose_now(tree::Request request, Source source, std::int64_t since_us);
   void propose_waiting();
   static std::size_t bytes_kept(const tree::Request& request);
@@ -285,6 +286,7 @@ class Core final : private tree::Sink, private peers::LinksUser {
   std::int64_t handed_over_ms_ = 0;  // for want of room; 0: never
   zab::Room room_ = zab::Room::kPlenty;  // as the ZAB core was told
   std::string room_alarm_;
+  std::int64_t low_since_ms_ = 0;        // since room_ is what it is
   std::int64_t no_room_until_ms_ = 0;    // a snapshot did not fit
   std::uint64_t snapshots_too_large_ = 0;
   bool stopping_ = false;

@@ -25,6 +25,8 @@ constexpr std::size_t kForwardBytesMax = 64u << 20;
 constexpr std::int64_t kSnapshotAgainMs = 30'000;  // when one did not fit
 // An office is left for want of room at most once in this time: should the others not manage, writes are refused.
 constexpr std::int64_t kHandOverEveryMs = 60'000;
+// Equal disks fill up together: the others' tables say so a moment later. Until then requests wait.
+constexpr std::int64_t kHandOverAfterMs = 300;
 
 constexpr std::uint32_t kDigestPeriod = 1024;  // transactions of an epoch
 constexpr std::size_t kDigestsKept = 256;
@@ -391,6 +393,12 @@ bool Core::others_have_room() const {
   return zab::Quorum(peer_->membership().voters).is_quorum(with_room);
 }
 
+// This leader's disk is nearly full, and it is not known yet whether another one will lead.
+bool Core::hesitating() const {
+  return refuse_writes_ && may_hand_over_ &&
+         (room_ == zab::Room::kPlenty || now_ms() - low_since_ms_ < kHandOverAfterMs);
+}
+
 // A disk that does not even take what the others decide, or the tree that they have: no place for a member.
 void Core::look_at_room() {
   if (alone_ || stopping_) return;
@@ -403,8 +411,12 @@ void Core::look_at_room() {
   // With just enough for what waited, it would be back for a moment only.
   const bool none = space.waiting || now < no_room_until_ms_ || (was_none && space.refuse_writes);
   const zab::Room room = none ? zab::Room::kNone : space.refuse_writes ? zab::Room::kLow : zab::Room::kPlenty;
-  if (std::exchange(room_, room) != room) step(zab::RoomChanged{room});
-  if (room == zab::Room::kLow && serving_ && leading() && may_hand_over_) {
+  if (std::exchange(room_, room) != room) {
+    low_since_ms_ = now;
+    step(zab::RoomChanged{room});
+  }
+  const bool low_for_long = room == zab::Room::kLow && now - low_since_ms_ >= kHandOverAfterMs;
+  if (low_for_long && serving_ && leading() && may_hand_over_) {
     log::warn("store", "the disk of this leader is nearly full: it leaves the office to one that has space");
     handed_over_ms_ = now;
     may_hand_over_ = false;

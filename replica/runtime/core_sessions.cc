@@ -244,9 +244,10 @@ void Core::tick() {
     close_idle_handshakes(now);
     look_at_disk();
   }
-  // Nothing happened since the last tick: a good moment to fold what little there is.
-  if (applied_total_ == applied_at_last_tick_ && in_flight_.empty() && tree_->last_applied() > hinted_ &&
-      !replacing_tree()) {
+  // Nothing happened since the last tick: a good moment to fold what little there is. So is each one while the disk is
+  // nearly full, whatever happens: deletes make room only then.
+  const bool quiet = applied_total_ == applied_at_last_tick_ && in_flight_.empty();
+  if ((quiet || refuse_writes_) && tree_->last_applied() > hinted_ && !replacing_tree()) {
     batch_filled_ = true;
     if (tree_->dirty_nodes() > 0) applied_since_fold_ = kFoldAtOnce;
   }

@@ -53,7 +53,7 @@ class RunningReplica final : public Replica {
     options.directory = config_.data_dir;
     options.sid = Sid(config_.server_id);
     options.map_bytes = config_.map_bytes;
-    options.grow_bytes = config_.grow_bytes;
+    options.grow_bytes = config_.grow_size();
     options.journal_bytes = config_.journal_bytes;
     options.log_keep_bytes = config_.log_keep_bytes;
     options.log_keep_entries = config_.log_keep_entries;

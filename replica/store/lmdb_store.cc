@@ -527,6 +527,7 @@ std::optional<LmdbStore::Done> LmdbStore::commit(std::vector<Batch>& batches, Wo
   if (failure.rc != 0) {
     txn.abort();
     if (failure.rc != MDB_MAP_FULL && !grow_->only_full(lease, failure.rc)) failed(failure.what, failure.rc);
+    if (failure.rc == EIO) failure.rc = ENOSPC;  // of a write that the disk took a part of; a broken one would say so
     no_room = failure;
     return std::nullopt;
   }

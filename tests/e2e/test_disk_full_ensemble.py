@@ -3,6 +3,7 @@
 One that leads hands over before that."""
 
 import os
+import threading
 from types import SimpleNamespace
 
 import zk
@@ -158,3 +159,61 @@ def test_a_leader_whose_disk_is_full_hands_over_and_no_write_is_refused(t):
     equal(e.epoch(), epoch + 1, "the epoch")
     for replica in e.replicas:
         all_there(replica, paths)
+
+
+def burst(replica, number, value, acknowledged):
+    """Creates nodes, eight on their way at once, until some are refused; what else an answer may be is a failure."""
+    c = zk.Raw(replica, timeout=20000, seconds=30)
+    sent, refused = 0, 0
+    while refused < 20 and sent < 4000:
+        batch = []
+        for _ in range(8):
+            path = "/b%d_%d" % (number, sent)
+            batch.append((path, c.post(zk.CREATE, zk.create_body(path, value))))
+            sent += 1
+        for path, xid in batch:
+            got = c.reply(xid)
+            check(got.err in (0, zk.QUOTA_EXCEEDED), "an answer", got.err)
+            refused += got.err != 0
+            if got.err == 0:
+                acknowledged.append(path)
+    check(refused, "the disks are full in the end", sent)
+    c.close()
+
+
+def test_equal_disks_that_fill_up_under_a_burst_refuse_writes_and_serve_on(t):
+    """What is on its way when the disks are nearly full fits what is left: nobody leaves, reads and deletes go on."""
+    e = t.ensemble(start=False)
+    for replica in e.replicas:
+        on_a_small_disk(t, replica, 400, 200)
+    e.start()
+    e.enrolled()
+    epoch = e.epoch()
+    value = os.urandom(800_000)
+    acknowledged, failures = [], []
+
+    def writer(number):
+        try:
+            burst(e.replicas[number % 3], number, value, acknowledged)
+        except BaseException as failure:  # told by the test itself
+            failures.append(failure)
+
+    threads = [threading.Thread(target=writer, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(90)
+        check(not thread.is_alive(), "a writer hangs")
+    check(not failures, "all writers were answered", failures)
+    equal(e.epoch(), epoch, "the epoch")
+    check(not any(NO_ROOM in replica.log_text() for replica in e.replicas), "nobody left")
+    for replica in e.replicas:
+        c = zk.Raw(replica, timeout=40000, seconds=30)
+        for path in acknowledged:
+            check(c.get(path)[0] == value, "acknowledged data of %s at %d" % (path, replica.number))
+        c.close()
+    c = zk.Raw(e.leader(), timeout=40000, seconds=30)
+    for path in acknowledged:
+        c.delete(path)
+    until(lambda: c.call(zk.CREATE, zk.create_body("/again", value)).err == 0, 20, "there is room again")
+    e.same_state()

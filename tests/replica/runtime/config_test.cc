@@ -220,6 +220,7 @@ TEST(Config, TheWholeMustMakeSense) {
       {"clientPort=2181\n", "dataDir is missing"},
       {"dataDir=/x\n", "nobody could connect"},
       {"dataDir=/x\nclientPort=1\nminSessionTimeout=9000\nmaxSessionTimeout=8000\n", "minSessionTimeout 9000"},
+      {"dataDir=/x\nclientPort=1\ncoord.growSize=4M\njute.maxbuffer=1048577\n", "make it 4194308 at least"},
   };
   for (const auto& c : cases) {
     const auto config = interpret(c.text);
@@ -228,6 +229,12 @@ TEST(Config, TheWholeMustMakeSense) {
     ASSERT_FALSE(checked) << c.text;
     EXPECT_NE(checked.error().message.find(c.says), std::string::npos) << checked.error().message;
   }
+}
+
+TEST(Config, AStepOfTheDataFileHoldsTheLargestRequests) {
+  EXPECT_EQ(interpret("")->grow_size(), 32ULL << 20);
+  EXPECT_EQ(interpret("jute.maxbuffer=33554432\n")->grow_size(), 256ULL << 20);
+  EXPECT_EQ(interpret("jute.maxbuffer=33554432\ncoord.growSize=128M\n")->grow_size(), 128ULL << 20);
 }
 
 TEST(Config, SizesTakeSuffixes) {

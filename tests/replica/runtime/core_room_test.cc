@@ -66,6 +66,24 @@ TEST_F(Room, ALeaderWhoseDiskIsNearlyFullHandsOverOnceToOneWithSpace) {
   EXPECT_TRUE(cluster.clock.run_until([&] { return cluster.leader() != next && cluster.leader() != Sid(); }, 2'000));
 }
 
+// Equal disks fill up together, and the others say so a moment later.
+TEST_F(Room, ALeaderDoesNotHandOverToThoseThatFillUpAtTheSameTime) {
+  const Sid leader = cluster.leader();
+  const std::uint32_t epoch = cluster.core(leader).peer().epoch();
+  Client client(cluster, 40'000);
+  ASSERT_TRUE(client.connect(cluster.follower(0)));
+  store::Space full;
+  full.refuse_writes = true;
+  cluster.store(leader).set_space(full);
+  cluster.clock.run_for(50);
+  for (int n = 0; n < 2; ++n) cluster.store(cluster.follower(n)).set_space(full);
+  client.create("/one", "");
+  EXPECT_EQ(client.err(), Err::kQuotaExceeded) << "it waited until it was known";
+  cluster.clock.run_for(5'000);
+  EXPECT_EQ(cluster.leader(), leader);
+  EXPECT_EQ(cluster.core(leader).peer().epoch(), epoch);
+}
+
 // Those with space cannot be elected: who is elected again refuses writes for a while, and does not hand over at once.
 TEST_F(Room, ALeaderWhoseDiskIsNearlyFullDoesNotHandOverAgainAndAgain) {
   const Sid low = cluster.leader();
