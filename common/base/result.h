@@ -24,6 +24,7 @@ inline tl::unexpected<std::decay_t<E>> fail(E&& e) {
 // What went wrong and what to do about it, in one line for a person.
 struct Fault {
   std::string message;
+  bool no_room = false;  // nothing is wrong but that a disk is full: another way will not help
 };
 
 }  // namespace coord

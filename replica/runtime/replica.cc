@@ -37,7 +37,7 @@ class RunningReplica final : public Replica {
 
   Result<bool, Fault> prepare() {
     auto ready = open_and_load(false);
-    if (!ready && !alone()) {
+    if (!ready && !ready.error().no_room && !alone()) {
       // What a broken disk lost is to be had from the others. What else may be wrong is so the second time too.
       log::error("core", "{}; trying what the other members have", ready.error().message);
       core_.reset();

@@ -59,10 +59,12 @@ Result<std::unique_ptr<GrowAhead>, Fault> GrowAhead::open(Options options, std::
   while (error == 0 && self->grown_ < self->goal_) error = self->grow_chunk(self->goal_);
   if (error != 0 && !is_full(error)) return fail(fault(self->options_.path, "cannot be extended", error));
   if (self->grown_ < used + std::min(kMinimum, self->options_.step)) {
-    return fail(fault(self->options_.path,
-                      "no room for even " + std::to_string(kMinimum >> 20) + " MiB of reserve; " +
-                          (self->space().map_full ? "make coord.mapSize larger" : "free some space on the disk"),
-                      0));
+    Fault full = fault(self->options_.path,
+                       "no room for even " + std::to_string(kMinimum >> 20) + " MiB of reserve; " +
+                           (self->space().map_full ? "make coord.mapSize larger" : "free some space on the disk"),
+                       0);
+    full.no_room = true;
+    return fail(std::move(full));
   }
   self->full_ = self->grown_ < self->goal_;
   self->refuse_ = self->must_refuse();

@@ -63,6 +63,7 @@ def test_a_follower_whose_map_is_used_up_leaves_and_comes_back_with_a_larger_one
     until(lambda: not small.running(), 20, "started again it finds no room to start with")
     equal(small.process.returncode, 1, "exit status")
     check("make coord.mapSize larger" in small.log_text(), "it says why", small.log_text()[-1000:])
+    equal(small.log_text().count("MiB of reserve"), 1, "once, and its data is not given up for that of the others")
     small.config["coord.mapSize"] = "80M"
     small.start(wait=False)
     until(lambda: small.log_text().count(NO_ROOM) >= 2, 20, "large enough to start, but not for the tree of the others")
