@@ -47,7 +47,7 @@ DESCRIPTION
 OPTIONS
   -f            stay in the foreground, log to stderr
   -d            debug messages; implies -f
-  -o ro         read-only; no inotify events for remote changes
+  -o ro         read-only; remote changes raise inotify events as elsewhere, but none where an ordinary user mounts
   -o allow_other, -o noallow_other
                 let other users in (the default for root; others need user_allow_other in /etc/fuse.conf)
   -o wait=SECONDS

@@ -232,6 +232,9 @@ void Coherence::apply_locked(const wire::ChangeEvent& event, bool from_us) {
   PlanInput in;
   in.event = &event;
   in.before = known_info(id);
+  if (const CachedNode* node = cache.find(id)) {
+    in.children_dir_open = node->children_dir_open && node->lookups_of(View::kDir) != 0;
+  }
   in.parent = known_info(event.node.parent);
   if (in.parent) in.parent_children_before = in.parent->stat.num_children;
   in.by_kernel = [this, &event, from_us](View view) {

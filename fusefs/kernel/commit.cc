@@ -365,7 +365,7 @@ Err Writes::adopt(File& file, Deadline deadline, int& error) {
     mount_.coherence().overtake(ino_of(parent, View::kDir), shown_name(name));
   }
   if (shape != Shape::kFile) {
-    error = shape == Shape::kDir ? EISDIR : ELOOP;
+    error = shape == Shape::kDir ? EISDIR : ESTALE;  // a link: as in publish()
     return Err::kOk;
   }
   log::info("fuse", "adopted node={} for={} name=\"{}\" reason=created_elsewhere_first", winner.value, file.id.value,

@@ -121,12 +121,7 @@ void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
   writes_of(req).unlink(req, parent, name);
 }
 void rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  Mount& mount = mount_of(req);
-  const DirectoryUse use(mount, parent);
-  {
-    SharedLock lock(mount.lock());
-    mount.children_dir_goes(parent, name);
-  }
+  const DirectoryUse use(mount_of(req), parent);
   writes_of(req).rmdir(req, parent, name);
 }
 void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,

@@ -154,6 +154,10 @@ bool Writes::unlink_once(fuse_req_t req, Ino parent, const char* name, const Cre
 
 void Writes::rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
   if (answer_replay(req, replay_of(req, replay::FsCall::kRmdir, parent, name))) return;
+  {
+    const SharedLock lock(mount_.lock());
+    mount_.children_dir_goes(parent, name);
+  }
   const Credentials who = mount_.caller(req);
   const Deadline deadline = within(kDirectoryDeadline);
   while (!rmdir_once(req, parent, name, who, deadline)) {

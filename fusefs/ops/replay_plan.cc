@@ -107,10 +107,16 @@ class Planner {
   }
 
   void deleted() {
-    const View view = main_view(info_.attributes.shape);
+    const bool dir_shaped = info_.attributes.shape == Shape::kDir;
     for (const View v : kBothViews) {
-      if (name_goes(v, v == view) || v != view || in_.by_kernel(v)) continue;
-      const auto at = place(info_, v);
+      auto at = place(info_, v);
+      // Without children NAME@ is not listed, but who has seen it is told that it has gone.
+      if (!at && !dir_shaped && v == View::kDir && in_.children_dir_open) {
+        at = Place{ino_of(info_.parent, View::kDir), children_dir_name(info_.name)};
+      }
+      const bool with_its_directory = dir_shaped && v == View::kData;  // .data: nobody can be told
+      const bool raise = !with_its_directory && (at || v == main_view(info_.attributes.shape));
+      if (name_goes(v, raise) || !raise || in_.by_kernel(v)) continue;
       if (at && in_.knows(at->parent)) out_.push_back(make(EventKind::kDelete, v, *at));
     }
   }
@@ -148,7 +154,8 @@ class Planner {
       }
       const auto old = name != nullptr ? std::optional(Place{name->parent, name->name}) : place(was, v);
       if (!old || !now || (old->parent == now->parent && old->name == now->name)) continue;
-      const bool main = v == main_view(info_.attributes.shape);
+      const View view = main_view(info_.attributes.shape);
+      const bool main = v == view || !place(info_, view);  // NAME@ may be all there is
       const bool watched = in_.knows(old->parent) || in_.knows(now->parent);
       if (name == nullptr && (!main || !watched || in_.by_kernel(v))) continue;
       Event e = make(EventKind::kRename, v, *old);

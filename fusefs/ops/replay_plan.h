@@ -20,6 +20,7 @@ struct PlanInput {
   // The parent after the event, and how many children it had before; for NAME@, which comes with the first child.
   std::optional<wire::NodeInfo> parent;
   std::int32_t parent_children_before = 0;
+  bool children_dir_open = false;  // the kernel knows NAME@ of the node, as CachedNode has it, before the event
   const std::vector<LostName>* lost = nullptr;  // Effects::lost of this event
   std::function<bool(Ino)> knows;               // the kernel has lookups on the inode
   ByKernel by_kernel;                           // the kernel has raised this event for that half itself

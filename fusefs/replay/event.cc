@@ -44,4 +44,11 @@ Event what_is_left(const Event& event) {
   return left;
 }
 
+Event what_is_reached(const Event& rename, bool old_reached, bool new_reached) {
+  Event event = rename;
+  event.overtaken = !old_reached;
+  event.new_overtaken = !new_reached;
+  return what_is_left(event);
+}
+
 }  // namespace coord::fs::replay

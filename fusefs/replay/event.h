@@ -58,4 +58,9 @@ void overtake(Event& event, std::uint64_t parent, std::string_view name);
 //             old name overtaken: kCreate of the new one; both: nothing.
 Event what_is_left(const Event& event);
 
+// What those see of a rename who watch its directories, if only one of them has a path in this mount (`old_reached`,
+// `new_reached`): a node that leaves the mounted part of the tree, or comes into it. As what_is_left() with the other
+// name overtaken: the node's own watches live on, and it may come back.
+Event what_is_reached(const Event& rename, bool old_reached, bool new_reached);
+
 }  // namespace coord::fs::replay

@@ -73,7 +73,7 @@ class Replayer::Worker {
   void process(State& state, const Taken& taken);
   Outcome attempt(State& state, const Taken& taken, int attempts);
   bool install(State& state, const Taken& taken, const Event& seen, const Job& job);
-  bool locate(State& state, const Event& event, Job& job) const;
+  bool locate(State& state, Event event, Job& job) const;
   bool ensure_helper(State& state);
   void retire();
   void sweep();
@@ -182,19 +182,22 @@ bool Replayer::Worker::ensure_helper(State& state) {
   }
 }
 
-// Where the event's names are now. A data or attribute event follows its node.
-bool Replayer::Worker::locate(State& state, const Event& event, Job& job) const {
-  job.event = event;
+// What is to be raised, and where its names are now. A data or attribute event follows its node. False: nothing, or
+// nowhere.
+bool Replayer::Worker::locate(State& state, Event event, Job& job) const {
   if (event.kind == EventKind::kData || event.kind == EventKind::kAttributes) {
-    if (!state.host.place_of(event.ino, job.event.parent, job.event.name)) return false;
+    if (!state.host.place_of(event.ino, event.parent, event.name)) return false;
   }
-  auto path = state.host.directory_path(job.event.parent);
-  if (!path) return false;
+  auto path = state.host.directory_path(event.parent);
+  if (event.kind == EventKind::kRename) {
+    auto new_path = state.host.directory_path(event.new_parent);
+    event = what_is_reached(event, path.has_value(), new_path.has_value());
+    if (event.kind == EventKind::kCreate) path = new_path;
+    if (new_path) job.new_path = std::move(*new_path);
+  }
+  if (!path || !event.raise) return false;
   job.path = std::move(*path);
-  if (event.kind != EventKind::kRename) return true;
-  auto new_path = state.host.directory_path(event.new_parent);
-  if (!new_path) return false;
-  job.new_path = std::move(*new_path);
+  job.event = std::move(event);
   return true;
 }
 

@@ -6,7 +6,8 @@
 //   2. if the event is to be raised: the job goes to the worker's own helper, whose system calls come back as FUSE
 //      requests and are recognised by match(); on EEXIST or a refused call again from 1, with fresh paths;
 //   3. Host::finished.
-// Events of names that this host has changed since are not raised, or what is left of them (event.h).
+// Events of names that this host has changed since are not raised, or what is left of them (event.h); of a rename from
+// or to a directory without a path here, what the other one sees of it.
 // A worker may hang in 1 for as long as somebody holds the directory's lock: so there are several, each with its own
 // helper, and Host::directory_busy lets them leave such a directory for later.
 //
@@ -45,7 +46,8 @@ class Host {
   // answered. Must not block. Wrong answers cost time only. Called with the queue's lock held: call nothing back.
   virtual bool directory_busy(std::uint64_t directory) = 0;
 
-  // The path of a directory now, in spellings, relative to the mount's root: "" or "a/b@/c". nullopt: it is gone.
+  // The path of a directory now, in spellings, relative to the mount's root: "" or "a/b@/c". nullopt: it has none here,
+  // so nobody watches it: it is gone, or not in the part of the tree that is mounted, or was never looked at.
   virtual std::optional<std::string> directory_path(std::uint64_t directory) = 0;
 
   // Where the node of a data or attribute event is now. Comes with the event's own place, which stays if nothing newer

@@ -1,11 +1,12 @@
 """Issue 2, must hold 2: inotifywait -m on file and directory reports what a ZooKeeper client does."""
 
+import contextlib
 import errno
 import os
 import signal
 
-from lib import (Inotify, alive, bash, check, command_line, descendants, equal, raises_errno, read, run, until,
-                 shows)
+from lib import (Inotify, alive, bash, check, command_line, descendants, equal, raises_errno, read, run, save, shows,
+                 until)
 from world import one_host as shared  # noqa: F401
 
 
@@ -30,10 +31,10 @@ def test_set_is_modify_and_close_write(t):
     equal((events.seen(path, "MODIFY"), events.seen(path, "CLOSE_WRITE")), (2, 2), "no event comes twice")
 
 
-def marker(w, events, node, directory):
+def marker(w, events, node, directory, name="marker"):
     """Creates a node and waits for its event: what came before it has been delivered."""
-    w.kazoo.create(node + "/marker")
-    events.wait(directory + "/marker", "CREATE")
+    w.kazoo.create(node + "/" + name)
+    events.wait(directory + "/" + name, "CREATE")
 
 
 def test_create(t):
@@ -109,6 +110,46 @@ def test_set_acl_is_attrib(t):
     w.kazoo.set_acls(node + "/config", [make_acl("world", "anyone", read=True, admin=True)])
     events.wait(path, "ATTRIB")
     until(lambda: os.stat(path).st_mode & 0o777 == 0o444, 3, "mode after setACL")
+
+
+def test_children_directory_goes_with_its_file(t):
+    """NAME@ was shown: those who watch its directory, or itself, are told when the node is deleted elsewhere."""
+    w, node, directory, _ = start(t)
+    other = t.mount(w.replica).p(node[1:])
+    for number, data in enumerate((True, False)):
+        name = "f%d" % number
+        if data:
+            save(other + "/" + name, b"data")
+        os.mkdir(other + "/" + name + "@")
+        save(other + "/" + name + "@/child", b"")
+        path = directory + "/" + name + "@"
+        until(lambda path=path: os.path.isdir(path), 5, "known here")
+        events = Inotify(t, directory, path)
+        os.unlink(other + "/" + name + "@/child")
+        (os.unlink if data else os.rmdir)(other + "/" + name + ("" if data else "@"))
+        events.wait(path, "DELETE")
+        events.wait(path + "/", "DELETE_SELF")
+        marker(w, events, node, directory, "marker%d" % number)
+        equal(events.seen(path, "DELETE"), 1, "once")
+        equal(events.seen(directory + "/" + name, "DELETE"), 1 if data else 0, "NAME")
+        equal([n for n in os.listdir(directory) if n.startswith(name)], [], "names")
+
+
+def test_children_directory_removed_here_is_reported_once(t):
+    w, node, directory, _ = start(t)
+    w.kazoo.create(node + "/f", b"data")
+    w.kazoo.create(node + "/f/child", b"")
+    until(lambda: os.path.isdir(directory + "/f@"), 5, "known here")
+    events = Inotify(t, directory)
+    with contextlib.ExitStack() as stack:
+        # So the kernel knows the inode until the end.
+        stack.callback(os.close, os.open(directory + "/f@", os.O_PATH))
+        os.unlink(directory + "/f@/child")
+        os.rmdir(directory + "/f@")
+        w.kazoo.delete(node + "/f")
+        events.wait(directory + "/f", "DELETE")
+        marker(w, events, node, directory)
+    equal(events.seen(directory + "/f@", "DELETE"), 1, "f@")
 
 
 def test_local_changes_are_reported_once(t):

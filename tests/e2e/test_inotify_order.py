@@ -262,6 +262,20 @@ def test_a_directory_moved_and_removed_elsewhere(t):
         w.kazoo.delete(w.node, recursive=True)
 
 
+def test_moved_elsewhere_to_where_nobody_has_looked(t):
+    """The other directory has no path here. The watched one is told all the same."""
+    w = World(t, "f", "d/")
+    w.kazoo.create(w.node + "x/a/b", None, makepath=True)
+    unseen = w.second.p(w.node[1:] + "x", "a", "b")
+    for name in ("f", "d"):
+        os.rename(w.there + "/" + name, unseen + "/" + name)
+        w.known(**{name: False})
+        w.true_in_the_end("moved away")
+        os.rename(unseen + "/" + name, w.there + "/" + name)
+        w.known(**{name: True})
+        w.true_in_the_end("moved back")
+
+
 def test_changed_elsewhere_and_replaced_here(t):
     """The data of a file is told of, also if the kernel has the source of a rename under its name."""
     for w, waiting in both(t, "f", "g"):

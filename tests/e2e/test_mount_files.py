@@ -289,6 +289,16 @@ def test_parent_removed_before_the_first_commit(t):
     raises_errno((errno.ENOENT, errno.ESTALE), lambda: os.close(fd), "close when the parent has gone")
 
 
+def test_a_link_elsewhere_before_the_first_commit(t):
+    w, node, top = start(t)
+    other = t.mount(w.replica)
+    fd = os.open(top + "/f", os.O_WRONLY | os.O_CREAT, 0o644)
+    os.write(fd, b"x")
+    os.symlink("target", other.p(node[1:], "f"))
+    raises_errno(errno.ESTALE, lambda: os.close(fd), "close when a link has taken the name")
+    equal(os.readlink(top + "/f"), "target", "the link is as it was")
+
+
 def test_unlinked_but_open(t):
     w, node, top = start(t)
     save(top + "/f", b"content")

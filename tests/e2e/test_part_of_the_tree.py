@@ -2,7 +2,7 @@
 
 import os
 
-from lib import check, equal, read, run, until
+from lib import Inotify, check, equal, read, run, save, until
 
 
 def test_a_part_of_the_tree(t):
@@ -29,3 +29,37 @@ def test_a_part_that_is_not_there(t):
     done = run(*mount.command(), ok=False)
     equal(done.returncode, 1, "exit status")
     check("/no" in done.err and "does not exist" in done.err, "the message names the part: " + done.err)
+
+
+def test_moved_across_the_edge_of_the_part(t):
+    """What another host moves out of the part is deleted for those who watch here, what it moves in is created."""
+    replica = t.replica()
+    whole = t.mount(replica)
+    os.makedirs(whole.p("app/sub"))
+    os.mkdir(whole.p("outside"))
+    part = t.mount(replica, source=replica.address + "/app")
+    kinds = ((lambda path: save(path, b"data"), True), (os.mkdir, True), (lambda path: os.symlink("t", path), False))
+    for number, (make, watched) in enumerate(kinds):
+        for directory in ("", "sub/"):
+            name = directory + "n%d" % number
+            here, there, outside = part.path + "/" + name, whole.p("app") + "/" + name, whole.p("outside", "o")
+            first = Inotify(t, os.path.dirname(here))
+            make(there)
+            first.wait(here, "CREATE")
+            node = [here] if watched else []
+            events = Inotify(t, os.path.dirname(here), *node)
+            os.rename(there, outside)
+            events.wait(here, "DELETE")
+            check(not os.path.lexists(here), "gone here", name)
+            os.rename(outside, there)
+            events.wait(here, "CREATE")
+            check(os.path.lexists(here), "here again", name)
+            moved = os.path.dirname(here) + "/moved%d" % number
+            os.rename(there, os.path.dirname(there) + "/moved%d" % number)
+            events.wait(moved, "MOVED_TO")
+            equal([events.seen(here, e) for e in ("DELETE", "CREATE", "MOVED_FROM")], [1, 1, 1], name)
+            for where in node:  # inotifywait names a watch by its first path; of a directory with a slash
+                until(lambda where=where: events.seen(where, "MOVE_SELF") + events.seen(where + "/", "MOVE_SELF"), 5,
+                      "the node's own watch lives")
+            os.rename(os.path.dirname(there) + "/moved%d" % number, outside + name.replace("/", "-"))
+            events.wait(moved, "DELETE")

@@ -148,6 +148,25 @@ TEST(ReplayEvent, WhatIsLeftOfAnOvertakenOne) {
   EXPECT_EQ(what_is_left(elsewhere).kind, EventKind::kDelete);
 }
 
+TEST(ReplayEvent, ARenameOfWhichOneDirectoryIsNotHere) {
+  const Event renamed = event(EventKind::kRename);
+  EXPECT_EQ(what_is_reached(renamed, true, true).kind, EventKind::kRename);
+  EXPECT_TRUE(what_is_reached(renamed, true, true).raise);
+  EXPECT_FALSE(what_is_reached(renamed, false, false).raise);
+
+  const Event out = what_is_reached(renamed, true, false);
+  EXPECT_EQ(out.kind, EventKind::kDelete);
+  EXPECT_EQ(out.ino, kNobodysFile) << "it lives on, and may come back";
+  EXPECT_EQ(out.parent, kDir);
+  EXPECT_EQ(out.name, "n");
+
+  const Event in = what_is_reached(renamed, false, true);
+  EXPECT_EQ(in.kind, EventKind::kCreate);
+  EXPECT_EQ(in.ino, kNode);
+  EXPECT_EQ(in.parent, kOther);
+  EXPECT_EQ(in.name, "m");
+}
+
 TEST(ReplayMatch, Data) {
   JobMatcher m(event(EventKind::kData));
   EXPECT_SAY(m, '-', FsCall::kLookup, kDir, "n");

@@ -33,6 +33,7 @@ class Plan : public ::testing::Test {
     in.before = before;
     in.parent = parent;
     in.parent_children_before = children_before;
+    in.children_dir_open = children_dir_open;
     in.lost = &lost;
     in.knows = [this](Ino ino) { return known.contains(ino); };
     in.by_kernel = [this](View view) { return ours.contains(view); };
@@ -45,6 +46,7 @@ class Plan : public ::testing::Test {
   std::optional<NodeInfo> before;
   std::optional<NodeInfo> parent;
   std::int32_t children_before = 0;
+  bool children_dir_open = false;
   std::vector<LostName> lost;
   std::set<Ino> known;
   std::set<View> ours;
@@ -120,6 +122,59 @@ TEST_F(Plan, DeleteOfAnUnknownNodeIsStillSeenInItsDirectory) {
   EXPECT_FALSE(events[0].seen);
 }
 
+TEST_F(Plan, DeleteTakesTheChildrenDirectoryToo) {
+  known = {dir(2), data(5), dir(5)};
+  lost = {LostName{data(5), dir(2), "a"}, LostName{dir(5), dir(2), "a@"}};
+  children_dir_open = true;
+  auto events = plan(ChangeKind::kDeleted, node(5, 2, "a"));
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0].name, "a");
+  EXPECT_TRUE(events[0].raise);
+  EXPECT_EQ(events[1].name, "a@");
+  EXPECT_EQ(events[1].type, NodeType::kDirectory);
+  EXPECT_TRUE(events[1].raise);
+  EXPECT_TRUE(events[1].seen);
+  lost.clear();  // an answer had said before that it has gone
+  events = plan(ChangeKind::kDeleted, node(5, 2, "a"));
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[1].name, "a@");
+  children_dir_open = false;  // this host has removed it, and the kernel has raised that
+  lost = {LostName{data(5), dir(2), "a"}, LostName{dir(5), dir(2), "a@"}};
+  events = plan(ChangeKind::kDeleted, node(5, 2, "a"));
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_TRUE(events[0].raise);
+  EXPECT_FALSE(events[1].raise);
+}
+
+TEST_F(Plan, DeleteOfANodeThatIsOnlyAChildrenDirectory) {
+  known = {dir(2)};
+  auto info = node(5, 2, "a");
+  info.null_data = true;
+  auto events = plan(ChangeKind::kDeleted, info);
+  ASSERT_EQ(events.size(), 1u) << "as its creation was told of";
+  EXPECT_EQ(events[0].name, "a@");
+  EXPECT_EQ(events[0].type, NodeType::kDirectory);
+  lost = {LostName{dir(5), dir(2), "a@"}};
+  events = plan(ChangeKind::kDeleted, info);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_TRUE(events[0].raise);
+  lost.clear();
+  ours = {View::kDir};
+  EXPECT_TRUE(plan(ChangeKind::kDeleted, info).empty());
+}
+
+TEST_F(Plan, DotDataGoesSilentlyWithItsDirectory) {
+  known = {dir(2), dir(5), data(5)};
+  auto info = node(5, 2, "d", Shape::kDir);
+  info.stat.data_length = 3;
+  lost = {LostName{data(5), dir(5), ".data"}, LostName{dir(5), dir(2), "d"}};
+  const auto events = plan(ChangeKind::kDeleted, info);
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0].name, ".data");
+  EXPECT_FALSE(events[0].raise);
+  EXPECT_TRUE(events[1].raise);
+}
+
 TEST_F(Plan, DataOfADirectoryGoesByDotData) {
   known = {dir(5)};
   auto info = node(5, 2, "d", Shape::kDir);
@@ -170,6 +225,20 @@ TEST_F(Plan, RenameHasBothNames) {
   EXPECT_EQ(events[0].name, "a");
   EXPECT_EQ(events[0].new_parent, dir(3));
   EXPECT_EQ(events[0].new_name, "b");
+}
+
+TEST_F(Plan, RenameOfANodeThatIsOnlyAChildrenDirectory) {
+  known = {dir(2)};
+  event.old_parent = NodeId{2};
+  event.old_name = "a";
+  auto info = node(5, 3, "b");
+  info.stat.num_children = 1;
+  EXPECT_EQ(plan(ChangeKind::kRenamed, info).size(), 1u) << "NAME tells of both";
+  info.null_data = true;
+  const auto events = plan(ChangeKind::kRenamed, info);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].name, "a@");
+  EXPECT_EQ(events[0].new_name, "b@");
 }
 
 // Whatever happens: each lost name leaves limbo by exactly one event.

@@ -40,6 +40,8 @@ class SmallMount : public Host {
  public:
   explicit SmallMount(const std::string& path) : path_(path) {
     nodes_[1] = Node{NodeType::kDirectory, 1, "", true};
+    nodes_[kNobodysFile] = Node{NodeType::kFile, 1, "", false};
+    nodes_[kNobodysDirectory] = Node{NodeType::kDirectory, 1, "", false};
     ReplayOptions options;
     options.mountpoint = path;
     options.deadline = milliseconds(3000);
@@ -77,6 +79,11 @@ class SmallMount : public Host {
     const std::lock_guard lock(mutex_);
     nodes_[++last_ino_] = Node{type, parent, name, true};
     return last_ino_;
+  }
+  // The directory has no path here any more.
+  void hide(std::uint64_t directory) {
+    const std::lock_guard lock(mutex_);
+    nodes_[directory].alive = false;
   }
   void remote_data(std::uint64_t ino) { replayer->add(make(EventKind::kData, ino)); }
   void remote_attributes(std::uint64_t ino) { replayer->add(make(EventKind::kAttributes, ino)); }
@@ -254,7 +261,7 @@ class SmallMount : public Host {
   std::string path_;
   std::mutex mutex_;
   std::map<std::uint64_t, Node> nodes_;
-  std::uint64_t last_ino_ = 1;
+  std::uint64_t last_ino_ = kNobodysDirectory;
   fuse_session* session_ = nullptr;
   std::thread loop_;
 };
@@ -397,6 +404,24 @@ TEST_F(ReplayMount, Rename) {
   };
   mount->remote_rename(sub, b, "moved");
   EXPECT_EQ(events(), "a:MOVED_FROM sub\nb:MOVED_TO moved\ns:MOVE_SELF\n");
+}
+
+TEST_F(ReplayMount, RenameAcrossTheEdgeOfTheMount) {
+  const auto outside = mount->put("outside", NodeType::kDirectory);
+  const auto file = mount->put("f"), sub = mount->put("sub", NodeType::kDirectory);
+  watch("", "d");
+  watch("f", "f");
+  watch("sub", "s");
+  mount->hide(outside);
+  mount->remote_rename(file, outside, "f");
+  mount->remote_rename(sub, outside, "sub");
+  EXPECT_EQ(events(), "d:DELETE f\nd:DELETE sub\n");
+  EXPECT_NE(::access(path("f").c_str(), F_OK), 0);
+  mount->remote_rename(file, 1, "g");
+  mount->remote_rename(sub, 1, "h");
+  EXPECT_EQ(events(), "d:CREATE g\nd:OPEN g\nf:OPEN\nd:CLOSE_WRITE g\nf:CLOSE_WRITE\nd:CREATE h\n");
+  mount->remote_rename(sub, 1, "i");
+  EXPECT_EQ(events(), "d:MOVED_FROM h\nd:MOVED_TO i\ns:MOVE_SELF\n") << "its watch lives";
 }
 
 TEST_F(ReplayMount, AKilledHelperIsReplaced) {
