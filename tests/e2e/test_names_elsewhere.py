@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from lib import check, count, equal, read, save, until
+from lib import check, count, equal, read, run, save, until
 
 ROUNDS = count(200, 5000)
 SECONDS = count(3, 60)
@@ -104,3 +104,21 @@ def test_fstat_of_an_adopted_file(t):
     equal(os.fstat(mine).st_nlink, 1, "links by the descriptor")
     os.close(mine)
     equal(read(here.p("d", "f")), b"loseer")
+
+
+def test_a_listing_shows_the_children_of_what_nobody_uses(t):
+    """The kernel forgets names; the listing, from the memory, must not: NAME@ comes and goes with the children."""
+    r = t.replica()
+    m, zk = t.mount(r), t.kazoo(r)
+    zk.create("/d", None)
+    zk.create("/d/g", b"data")
+    until(lambda: os.path.isdir(m.p("d")) and os.path.exists(m.p("d", "g")), 5, "the names are known")
+    equal(os.listdir(m.p("d")), ["g"])
+    directory = os.open(m.p("d"), os.O_RDONLY)  # this one stays
+    for _ in range(3):
+        run("mount", "-i", "-o", "remount,rw", m.path)  # the kernel forgets all names of it that nobody uses
+        zk.create("/d/g/kid", b"")
+        until(lambda: sorted(os.listdir(directory)) == ["g", "g@"], 5, "the first child is shown")
+        zk.delete("/d/g/kid")
+        until(lambda: os.listdir(directory) == ["g"], 5, "the last child has gone")
+    os.close(directory)
