@@ -253,21 +253,21 @@ TEST_F(DeliveryTest, the_first_and_the_last_child_of_a_child_are_told_to_holders
   create("/q");
   hold("/p");
   create("/p/n/x");
-  EXPECT_EQ(seen(), Log{"2 CREATED x"});
+  ASSERT_EQ(seen(), Log{"2 CREATED x"});
   EXPECT_EQ(sink.changes.back().second.parent_stat, stat("/p/n"));
   create("/p/n/y");
   set("/p/n/x", "data");
   remove("/p/n/y");
   EXPECT_EQ(seen(), Log());
   remove("/p/n/x");
-  EXPECT_EQ(seen(), Log{"2 DELETED x"});
+  ASSERT_EQ(seen(), Log{"2 DELETED x"});
   EXPECT_EQ(sink.changes.back().second.parent_stat.num_children, 0);
   create("/q/m");
   change(Op::kRename, {MoveTxn{info("/q/m").id, info("/p/n").id, "m", 1}});
-  EXPECT_EQ(seen(), Log{"2 RENAMED m"});
+  ASSERT_EQ(seen(), Log{"2 RENAMED m"});
   EXPECT_EQ(sink.changes.back().second.parent_stat.num_children, 1);
   change(Op::kRename, {MoveTxn{info("/p/n/m").id, info("/q").id, "m", 2}});
-  EXPECT_EQ(seen(), Log{"2 RENAMED m"});
+  ASSERT_EQ(seen(), Log{"2 RENAMED m"});
   EXPECT_EQ(sink.changes.back().second.old_parent_stat.num_children, 0);
 }
 
