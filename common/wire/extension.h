@@ -14,8 +14,10 @@
 // session, gets its first answer and nothing happens twice. A number below the window: Err::kOutOfWindow.
 //
 // Order: a ChangeEvent of transaction z is on the wire before any reply that could reveal z, and events come in zxid
-// order. A mount gets events of the nodes it holds and of their direct children. It holds a node from the reply of a
-// Lookup, ReadDir, CreateNode or Resume that says so until Forget, or until the connection ends.
+// order. A mount gets events of the nodes it holds and of their direct children; and when a direct child that is not a
+// directory gets its first child or loses its last one, the event of that grandchild: the listing shows NAME@ by it. It
+// holds a node from the reply of a Lookup, ReadDir, CreateNode or Resume that says so until Forget, or until the
+// connection ends.
 #pragma once
 
 #include <cstdint>

@@ -147,7 +147,8 @@ class Coherence {
 
   // Waits, at most until `deadline`, for the end of the inode's limbo. For requests about an inode that would be
   // answered ESTALE because of it: the kernel asks for the name once more, and only once, so what it does then must not
-  // meet the same limbo. Never from a replay helper or under a lock of the kernel that a replay needs; no lock held.
+  // meet the same limbo. Never from a replay helper or under a lock of the kernel that a replay needs (a directory's;
+  // an inode's, as in SETATTR); no lock held. See also second_tries.h.
   void await_limbo_end(Ino ino, Deadline deadline);
 
   // A create, delete or rename of this name waits for its replay: entry replies for it have timeout 0, so that the

@@ -22,6 +22,7 @@
 #include "fusefs/kernel/coherence.h"
 #include "fusefs/kernel/options.h"
 #include "fusefs/kernel/replica_link.h"
+#include "fusefs/kernel/second_tries.h"
 #include "fusefs/ops/node_cache.h"
 #include "fusefs/replay/replayer.h"
 
@@ -144,6 +145,7 @@ class Mount {
   const NodeCache& cache() const { return cache_; }
   Coherence& coherence() { return coherence_; }
   Announcements& announcements() { return announcements_; }
+  SecondTries& second_tries() { return second_tries_; }
   ReplicaLink& replica() { return link_; }
   replay::Replayer& replayer() { return *replayer_; }
   WriteSide& writes() { return *writes_; }
@@ -244,6 +246,7 @@ class Mount {
   ReplicaLink link_;
   Coherence coherence_{*this};
   Announcements announcements_;
+  SecondTries second_tries_;
   std::unique_ptr<replay::Replayer> replayer_;
   std::unique_ptr<WriteSide> writes_;
   fuse_session* session_ = nullptr;

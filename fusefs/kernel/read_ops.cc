@@ -71,11 +71,17 @@ void read_lookup(Mount& mount, fuse_req_t req, Ino parent, const char* name) {
       SharedLock lock(mount.lock());
       const Standing at = mount.standing(parent);
       if (at == Standing::kLimbo || at == Standing::kGone) {
+        if (at == Standing::kLimbo) mount.second_tries().expect(fuse_req_ctx(req)->pid);
         fuse_reply_err(req, at == Standing::kLimbo ? ESTALE : ENOENT);
         return;
       }
       found = mount.find(parent, name);
       if (found.kind == Found::Kind::kFound) {
+        if (const pid_t tid = fuse_req_ctx(req)->pid; mount.second_tries().expected(tid)) {
+          const CachedNode* node = mount.cache().find(node_of(found.ino));
+          const bool data = node != nullptr && node->data != nullptr;
+          mount.second_tries().found(tid, {found.ino, data ? node->data : nullptr, data ? node->info.stat.mzxid : -1});
+        }
         mount.reply_entry(req, found.ino, !found.deferred && !mount.coherence().name_in_replay(parent, name));
         return;
       }
@@ -116,8 +122,9 @@ void read_getattr(Mount& mount, fuse_req_t req, Ino ino, bool by_handle) {
     {
       SharedLock lock(mount.lock());
       const Standing at = mount.standing(ino);
-      limbo = at == Standing::kLimbo && !helper;
+      limbo = at == Standing::kLimbo && !helper && !mount.second_tries().has(fuse_req_ctx(req)->pid, ino);
       if (limbo && !may_wait) {
+        mount.second_tries().expect(fuse_req_ctx(req)->pid);
         fuse_reply_err(req, ESTALE);
         return;
       }
@@ -148,6 +155,7 @@ void read_getattr(Mount& mount, fuse_req_t req, Ino ino, bool by_handle) {
       const SharedLock lock(mount.lock());
       const CachedNode* node = mount.cache().find(node_of(ino));
       if (node != nullptr && node->pins.load() != 0) continue;
+      mount.second_tries().expect(fuse_req_ctx(req)->pid);
       fuse_reply_err(req, ESTALE);
       return;
     }
@@ -164,20 +172,34 @@ void read_readlink(Mount& mount, fuse_req_t req, Ino ino) {
     fuse_reply_err(req, ETIMEDOUT);
     return;
   }
-  bool limbo = false;
+  const pid_t tid = fuse_req_ctx(req)->pid;
+  const auto found = mount.second_tries().take(tid, ino, /*last=*/false);
+  Standing at = Standing::kUnknown;
+  bool current = false;
+  bool symlink = false;
   {
     SharedLock lock(mount.lock());
-    limbo = mount.standing(ino) == Standing::kLimbo;
+    at = mount.standing(ino);
+    const CachedNode* node = mount.cache().find(node_of(ino));
+    current = node != nullptr && node->current();
+    symlink = node != nullptr && node->info.attributes.shape == Shape::kSymlink;
   }
-  if (limbo) {
+  const bool gone = at == Standing::kGone || (at == Standing::kLimbo && !current);
+  if (found && gone && symlink && found->data != nullptr) {
+    fuse_reply_readlink(req, found->data->c_str());
+    return;
+  }
+  if (gone || (at == Standing::kLimbo && !found)) {
     // The kernel looks the name up again and asks once more: not in the same limbo.
     mount.coherence().await_limbo_end(ino, within(kLimboWait));
+    mount.second_tries().expect(tid);
     fuse_reply_err(req, ESTALE);
     return;
   }
   NodeData data;
   const Err err = mount.coherence().fetch_data(node_of(ino), mount.caller(req), within(kCallDeadline), data);
   if (err != Err::kOk) {
+    if (read_errno(err) == ESTALE) mount.second_tries().expect(tid);
     fuse_reply_err(req, read_errno(err));
   } else if (data.info.attributes.shape != Shape::kSymlink) {
     fuse_reply_err(req, EINVAL);

@@ -195,6 +195,20 @@ int Writes::change_attributes(Ino ino, const struct stat& attr, int to_set, cons
 void Writes::setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set, fuse_file_info* fi) {
   if (answer_replay(req, replay_of(req, replay::FsCall::kSetattr, ino))) return;
   const Credentials who = mount_.caller(req);
+  const pid_t tid = fuse_req_ctx(req)->pid;
+  // By a path that may lead elsewhere now, the kernel looks the name up again. No waiting for the end of the limbo: the
+  // kernel holds the inode's lock, which the replay needs to take the name away, with the directory's lock in its hand.
+  const bool found = fi == nullptr && mount_.second_tries().take(tid, ino, /*last=*/true).has_value();
+  if (fi == nullptr && !found) {
+    const SharedLock lock(mount_.lock());
+    const CachedNode* node = mount_.cache().find(node_of(ino));
+    // Pinned: it may come by a descriptor, and then there is nothing to look up.
+    if (node != nullptr && node->in_limbo(view_of(ino)) && node->pins == 0) {
+      mount_.second_tries().expect(tid);
+      fuse_reply_err(req, ESTALE);
+      return;
+    }
+  }
   int error = 0;
   if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
     if (view_of(ino) != View::kData) return refuse(req, EISDIR, "truncate", ino, {}, "a directory");
@@ -204,18 +218,26 @@ void Writes::setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_s
     Handle* handle = fi != nullptr ? &handle_of(fi) : nullptr;
     const bool by_handle = handle != nullptr && handle->file != nullptr && handle->intent.write;
     if (error == 0)
-      error = by_handle ? truncate_handle(*handle, size) : truncate_path(ino, size, who, fuse_req_ctx(req)->pid);
+      error = by_handle ? truncate_handle(*handle, size) : truncate_path(ino, size, who, tid);
     // The kernel sends the times along with a size: they are what a change of the data has anyway.
     to_set &= ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW);
   }
-  if (error == 0) error = change_attributes(ino, *attr, to_set, who, fuse_req_ctx(req)->pid);
+  if (error == 0) error = change_attributes(ino, *attr, to_set, who, tid);
+  if (error == ESTALE && fi == nullptr) {
+    // What the second try has found has been deleted since: as if that had happened a moment later.
+    const SharedLock lock(mount_.lock());
+    const CachedNode* node = mount_.cache().find(node_of(ino));
+    if (found && node != nullptr && node->gone()) error = 0;
+    if (error != 0) mount_.second_tries().expect(tid);
+  }
   if (error != 0) return refuse(req, error, "setattr", ino, {}, "not allowed, not there, or not possible now");
   const Deadline deadline = within(kCallDeadline);
   for (;;) {
     {
       const SharedLock lock(mount_.lock());
       const Mount::Standing standing = mount_.standing(ino);
-      if (standing == Mount::Standing::kLimbo) {
+      if (standing == Mount::Standing::kLimbo && !found) {
+        if (fi == nullptr) mount_.second_tries().expect(tid);
         fuse_reply_err(req, ESTALE);
         return;
       }

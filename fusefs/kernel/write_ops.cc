@@ -80,9 +80,10 @@ int Writes::open_once(Handle& handle, Ino ino, Deadline deadline, bool by_name, 
   const bool wants_data = handle.intent.read && !handle.intent.truncate;
   SharedLock lock(mount_.lock());
   const Mount::Standing standing = mount_.standing(ino);
-  if (standing == Mount::Standing::kGone) return ESTALE;
   // Another name of it is in limbo, not the one that is asked for now, if the node is there.
   const bool here = by_name && mount_.cache().current(handle.id) != nullptr;
+  if (by_name && found_gone(handle, standing)) return 0;
+  if (standing == Mount::Standing::kGone) return ESTALE;
   if (standing == Mount::Standing::kLimbo && !here) return ESTALE;
   if (standing == Mount::Standing::kUnknown) {
     lock.unlock();
@@ -127,6 +128,21 @@ int Writes::open_once(Handle& handle, Ino ino, Deadline deadline, bool by_name, 
   return 0;
 }
 
+// The kernel's second try has found a file that has been deleted since: it is open like one that is deleted a moment
+// later. For readers, if its data is known. Shared lock held.
+bool Writes::found_gone(Handle& handle, Mount::Standing standing) {
+  const CachedNode* node = mount_.cache().find(handle.id);
+  const bool dead = standing == Mount::Standing::kGone || standing == Mount::Standing::kLimbo;
+  if (!dead || node == nullptr || !node->gone() || handle.intent.write || handle.snapshot.data == nullptr) return false;
+  if (node->info.attributes.shape == Shape::kSymlink || !unix_allows(node->info.acl, handle.who, perm::kRead)) {
+    return false;
+  }
+  files_.attach_existing(handle.id, handle);
+  mount_.cache().pin(handle.id);
+  handle.pinned = handle.id;
+  return true;
+}
+
 void Writes::open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   if ((fi->flags & O_ACCMODE) != O_RDONLY) {
     const auto match = replay_of(req, replay::FsCall::kOpen, ino);
@@ -142,11 +158,17 @@ void Writes::open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
     if (answer_replay(req, match)) return;
   }
   auto handle = new_handle(req, *fi, mount_.caller(req));
-  if (const int error = open_existing(*handle, ino, within(kCallDeadline), /*by_name=*/false)) {
+  const auto found = mount_.second_tries().take(handle->tid, ino, /*last=*/true);
+  if (found && found->data != nullptr) handle->snapshot = Snapshot{found->data, found->mzxid};
+  if (const int error = open_existing(*handle, ino, within(kCallDeadline), /*by_name=*/found.has_value())) {
+    const pid_t tid = handle->tid;
     abandon(std::move(handle));
     // The kernel looks the name up again and opens once more: not in the same limbo, else the caller saw ESTALE for a
     // file that is there.
-    if (error == ESTALE) mount_.coherence().await_limbo_end(ino, within(kLimboWait));
+    if (error == ESTALE) {
+      mount_.coherence().await_limbo_end(ino, within(kLimboWait));
+      mount_.second_tries().expect(tid);
+    }
     refuse(req, error, "open", ino, {}, error == EROFS ? "no replica that takes writes" : "not allowed or not there");
     return;
   }

@@ -87,6 +87,7 @@ class Writes final : public WriteSide {
   // `by_name`: found by its name just now, so the limbo of another name of it does not matter.
   int open_existing(Handle& handle, Ino ino, Deadline deadline, bool by_name);
   int open_once(Handle& handle, Ino ino, Deadline deadline, bool by_name, bool& again);
+  bool found_gone(Handle& handle, Mount::Standing standing);
   void begin_truncated(Handle& handle);
   static void set_open_flags(const Handle& handle, fuse_file_info& fi);
   void abandon(std::unique_ptr<Handle> handle);  // an open whose reply the kernel did not want, or that failed

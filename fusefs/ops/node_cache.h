@@ -6,9 +6,12 @@
 // others under the exclusive one. Pointers and references are good until that lock is released.
 //
 // A node's record is *current* when it is held, or is a child of a held directory whose listing is complete: the
-// replica sends the changes of both. Only current records may be shown. A record lives while the kernel has lookups on
-// one of its inodes, while it is pinned (open handles), while a name of it is in limbo, or while its parent's listing
-// needs it.
+// replica sends the changes of both. Of a child that is not held by itself it tells only whether there are children,
+// not how many (its Stat is older then): good for a listing, not for attributes (see Mount::find). Only current records
+// may be shown.
+//
+// A record lives while the kernel has lookups on one of its inodes, while it is pinned (open handles), while a name of
+// it is in limbo, or while its parent's listing needs it.
 //
 // Limbo (filesystem.md section 3): an inode whose name was taken away by somebody else, until the kernel has been
 // told to forget that name. It answers ESTALE to path-like requests, so that the kernel asks again and callers see the

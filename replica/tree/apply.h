@@ -5,6 +5,7 @@
 // (client-protocol.md section 7.1 within one); the change events of all changes in their order; closed sessions.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,7 +62,9 @@ class Application {
   void fire(WatchTable table, std::string_view path, WatchType type, const Node& node, bool keep_told = false);
   void fire_deleted(const Node& node, std::string_view path);
   std::string watched_path(const Node& node) const;  // empty if nobody watches anything
-  // Change events.
+  // Change events. Holders of the node or of any of the parents are told.
+  std::vector<ConnId> holders_of(NodeId node, std::initializer_list<const Node*> parents) const;
+  static const Node* listing_with(const Node& parent, std::uint32_t children_now);
   void note(wire::ChangeKind kind, const Node& node);
   void note_deleted(const wire::NodeInfo& before, const Node& parent);
   void note_renamed(const Node& node, const Node& old_parent, std::string old_name);

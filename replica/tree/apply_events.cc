@@ -1,6 +1,7 @@
 // Who is told what: the part of Application that fires watches and makes change events, and the changes that touch
 // whole subtrees.
 #include <algorithm>
+#include <array>
 #include <unordered_map>
 
 #include "common/base/check.h"
@@ -113,9 +114,24 @@ void Application::queue(wire::ChangeEvent event, std::vector<ConnId> holders) {
   events_.emplace_back(std::move(event), std::move(holders));
 }
 
+std::vector<ConnId> Application::holders_of(NodeId node, std::initializer_list<const Node*> parents) const {
+  std::array<NodeId, 5> ids{node};
+  std::size_t count = 1;
+  for (const Node* parent : parents) ids[count++] = parent->id;
+  return interest_.holders(ids.data(), count);
+}
+
+// Whose listing shows NAME@ from now on, or not any more, because the node has got its first child, or has lost its
+// last one. Otherwise the node itself.
+const Node* Application::listing_with(const Node& parent, std::uint32_t children_now) {
+  const bool shows = parent.shape != Shape::kDir && parent.num_children == children_now;
+  return shows ? parent.parent : &parent;
+}
+
 void Application::note(wire::ChangeKind kind, const Node& node) {
-  const NodeId ids[] = {node.id, node.parent->id};
-  std::vector<ConnId> holders = interest_.holders(ids, std::size(ids));
+  const bool created = kind == wire::ChangeKind::kCreated;
+  std::vector<ConnId> holders =
+      holders_of(node.id, {node.parent, created ? listing_with(*node.parent, 1) : node.parent});
   if (holders.empty()) return;
   wire::ChangeEvent event;
   event.kind = kind;
@@ -125,8 +141,7 @@ void Application::note(wire::ChangeKind kind, const Node& node) {
 }
 
 void Application::note_deleted(const wire::NodeInfo& before, const Node& parent) {
-  const NodeId ids[] = {before.id, parent.id};
-  std::vector<ConnId> holders = interest_.holders(ids, std::size(ids));
+  std::vector<ConnId> holders = holders_of(before.id, {&parent, listing_with(parent, 0)});
   if (holders.empty()) return;
   wire::ChangeEvent event;
   event.kind = wire::ChangeKind::kDeleted;
@@ -136,8 +151,8 @@ void Application::note_deleted(const wire::NodeInfo& before, const Node& parent)
 }
 
 void Application::note_renamed(const Node& node, const Node& old_parent, std::string old_name) {
-  const NodeId ids[] = {node.id, node.parent->id, old_parent.id};
-  std::vector<ConnId> holders = interest_.holders(ids, std::size(ids));
+  std::vector<ConnId> holders = holders_of(
+      node.id, {node.parent, &old_parent, listing_with(*node.parent, 1), listing_with(old_parent, 0)});
   if (holders.empty()) return;
   wire::ChangeEvent event;
   event.kind = wire::ChangeKind::kRenamed;

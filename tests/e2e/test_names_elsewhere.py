@@ -1,12 +1,13 @@
 """Names that another host moves or takes away while this one uses them: no ESTALE for what is there."""
 
 import collections
+import contextlib
 import errno
 import os
 import threading
 import time
 
-from lib import check, count, equal, read, save, until
+from lib import check, count, equal, read, run, save, until
 
 ROUNDS = count(200, 5000)
 SECONDS = count(3, 60)
@@ -104,3 +105,77 @@ def test_fstat_of_an_adopted_file(t):
     equal(os.fstat(mine).st_nlink, 1, "links by the descriptor")
     os.close(mine)
     equal(read(here.p("d", "f")), b"loseer")
+
+
+def test_a_listing_shows_the_children_of_what_nobody_uses(t):
+    """The kernel forgets names; the listing, from the memory, must not: NAME@ comes and goes with the children."""
+    r = t.replica()
+    m, zk = t.mount(r), t.kazoo(r)
+    zk.create("/d", None)
+    zk.create("/d/g", b"data")
+    until(lambda: os.path.isdir(m.p("d")) and os.path.exists(m.p("d", "g")), 5, "the names are known")
+    equal(os.listdir(m.p("d")), ["g"])
+    directory = os.open(m.p("d"), os.O_RDONLY)  # this one stays
+    for _ in range(3):
+        run("mount", "-i", "-o", "remount,rw", m.path)  # the kernel forgets all names of it that nobody uses
+        zk.create("/d/g/kid", b"")
+        until(lambda: sorted(os.listdir(directory)) == ["g", "g@"], 5, "the first child is shown")
+        zk.delete("/d/g/kid")
+        until(lambda: os.listdir(directory) == ["g"], 5, "the last child has gone")
+    os.close(directory)
+
+
+def switched_while(t, action, rounds):
+    """Which errors a loop of the action has while another host makes the name a symlink and a file by turns."""
+    r = t.replica()
+    here, there = t.mount(r), t.mount(r)
+    os.mkdir(here.p("d"))
+    save(here.p("d", "t"), b"target")
+    save(here.p("d", "f"), b"data")
+    until(lambda: os.path.exists(there.p("d", "f")), 5, "the file is seen by the other host")
+    errors, calls, stop = collections.Counter(), [0], threading.Event()
+
+    def loop():
+        while not stop.is_set():
+            try:
+                action(here.p("d", "f"))
+            except OSError as error:
+                errors[errno.errorcode[error.errno]] += 1
+            calls[0] += 1
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    with contextlib.ExitStack() as end:
+        end.callback(thread.join, 20)
+        end.callback(stop.set)
+        for number in range(rounds):
+            if number % 2:
+                save(there.p("d", "tmp"), b"data")
+            else:
+                os.symlink("t", there.p("d", "tmp"))
+            os.rename(there.p("d", "tmp"), there.p("d", "f"))
+            seen = calls[0]
+            until(lambda: same(here.p("d", "f"), there.p("d", "f")) and calls[0] > seen, 5, "the switch is seen")
+    check(not thread.is_alive(), "a call hangs")
+    return dict(errors)
+
+
+def same(one, other):
+    return os.lstat(one).st_ino == os.lstat(other).st_ino
+
+
+def test_open_while_another_host_switches_between_symlink_and_file(t):
+    """The name is always there: the second try of the kernel does not meet what has taken the name, or has lost it."""
+    equal(switched_while(t, read, count(150, 3000)), {}, "errors of open and read")
+
+
+def test_chmod_while_another_host_switches_between_symlink_and_file(t):
+    equal(switched_while(t, lambda path: os.chmod(path, 0o640), count(150, 3000)), {}, "errors of chmod")
+
+
+def test_utime_while_another_host_switches_between_symlink_and_file(t):
+    equal(switched_while(t, lambda path: os.utime(path, (1, 1)), count(150, 3000)), {}, "errors of utime")
+
+
+def test_truncate_while_another_host_switches_between_symlink_and_file(t):
+    equal(switched_while(t, lambda path: os.truncate(path, 1), count(150, 3000)), {}, "errors of truncate")

@@ -239,13 +239,48 @@ TEST_F(DeliveryTest, holders_of_a_node_or_its_parent_get_change_events_after_the
   EXPECT_EQ(created.parent_stat, stat("/p"));
   EXPECT_FALSE(created.node.data.has_value());
   set("/p/n", "x");
-  create("/p/n/deep");       // nobody holds n: no event for its child, though n stops being an empty file or not
   EXPECT_EQ(seen(), Log{"2 DATA n"});
-  remove("/p/n/deep");
   remove("/p/n");
   EXPECT_EQ(seen(), Log{"2 DELETED n"});
   EXPECT_EQ(sink.changes.back().second.node.stat.version, 1);
   EXPECT_EQ(sink.changes.back().second.parent_stat, stat("/p"));
+}
+
+// A listing shows n@ as long as n has children: who holds the directory alone must come to know, but not of each child.
+TEST_F(DeliveryTest, the_first_and_the_last_child_of_a_child_are_told_to_holders_of_the_directory) {
+  create("/p");
+  create("/p/n", "12");
+  create("/q");
+  hold("/p");
+  create("/p/n/x");
+  ASSERT_EQ(seen(), Log{"2 CREATED x"});
+  EXPECT_EQ(sink.changes.back().second.parent_stat, stat("/p/n"));
+  create("/p/n/y");
+  set("/p/n/x", "data");
+  remove("/p/n/y");
+  EXPECT_EQ(seen(), Log());
+  remove("/p/n/x");
+  ASSERT_EQ(seen(), Log{"2 DELETED x"});
+  EXPECT_EQ(sink.changes.back().second.parent_stat.num_children, 0);
+  create("/q/m");
+  change(Op::kRename, {MoveTxn{info("/q/m").id, info("/p/n").id, "m", 1}});
+  ASSERT_EQ(seen(), Log{"2 RENAMED m"});
+  EXPECT_EQ(sink.changes.back().second.parent_stat.num_children, 1);
+  change(Op::kRename, {MoveTxn{info("/p/n/m").id, info("/q").id, "m", 2}});
+  ASSERT_EQ(seen(), Log{"2 RENAMED m"});
+  EXPECT_EQ(sink.changes.back().second.old_parent_stat.num_children, 0);
+}
+
+TEST_F(DeliveryTest, the_children_of_a_directory_do_not_concern_holders_of_the_one_above) {
+  create("/p");
+  create("/p/dir", "");
+  create("/p/dir/first");
+  EXPECT_EQ(info("/p/dir").attributes.shape, Shape::kDir);
+  remove("/p/dir/first");
+  hold("/p");
+  create("/p/dir/x");
+  remove("/p/dir/x");
+  EXPECT_EQ(seen(), Log());
 }
 
 TEST_F(DeliveryTest, a_first_child_that_makes_a_directory_tells_so) {
