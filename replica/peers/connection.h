@@ -3,7 +3,7 @@
 //
 // Lives on the loop's thread; kept alive by its own operations. Its owner is told what becomes of it by exactly one of
 // these sequences, never from within a call of the owner's:
-//     came_up, then (received | heard | writable)*, then lost        a link
+//     came_up, then (received | heard | writable)*, then lost   a link
 //     refused                                                the handshake ended with a no, ours or theirs
 //     broken                                                 it ended before the handshake was done
 // and then, always, ended: nothing of it is left. After finish() or drop() only ended comes.

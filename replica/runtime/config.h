@@ -69,7 +69,7 @@ struct Config {
   Credentials tcp_user{65534, 65534, {}};  // coord.tcpUser=UID[:GID]: who a mount that comes over TCP acts as
   int io_threads = 1;                   // coord.ioThreads; the first is the core's
   std::uint64_t map_bytes = 256ULL << 30;       // coord.mapSize
-  // coord.growSize: half of it is left when writes are refused, and must take what is on its way then (kGrowRequests).
+  // coord.growSize: half of it is left when writes are refused, and must take what is on its way then (kGrow...).
   // 0: not given, see grow_size().
   std::uint64_t grow_bytes = 0;
   std::uint64_t journal_bytes = 8ULL << 20;     // coord.journalSize, of each half; 0: none

@@ -18,7 +18,7 @@ constexpr std::size_t kApplyChunk = 64;  // transactions applied in one hold of 
 
 // Requests that wait for room among the outstanding ones; each connection is bounded by itself besides.
 constexpr std::size_t kWaitingMax = 200'000;
-constexpr std::size_t kWaitingBytesMax = 64u << 20;
+constexpr std::size_t kWaitingBytesMax = 128u << 20;
 // What may wait on the link to the leader before more requests cost their clients the connection.
 constexpr std::size_t kForwardBytesMax = 64u << 20;
 

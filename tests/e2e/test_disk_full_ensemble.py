@@ -7,7 +7,7 @@ import threading
 from types import SimpleNamespace
 
 import zk
-from lib import check, equal, program, run, until
+from lib import Failure, check, equal, program, run, until
 from test_disk_full import small_disk
 
 DEADLINE_ALL = 200
@@ -88,7 +88,8 @@ def on_a_small_disk(t, replica, mebibytes, filler=0):
     return disk
 
 
-def test_a_follower_whose_disk_is_full_leaves_and_comes_back_when_there_is_space(t):
+def with_a_full_follower(t):
+    """An ensemble, its member without room, that one's disk with a file to remove, a client, what is acknowledged."""
     e = t.ensemble(config=CONFIG, start=False)
     small = e.replicas[0]
     disk = on_a_small_disk(t, small, 400, 340)
@@ -97,6 +98,11 @@ def test_a_follower_whose_disk_is_full_leaves_and_comes_back_when_there_is_space
     paths = create_all(c, 1500, "a")
     until(lambda: not small.running() or NO_ROOM in small.log_text(), 20, "the small one says that it has no room")
     check(small.running(), "it lives", small.process.returncode, small.log_text()[-3000:])
+    return e, small, disk, c, paths
+
+
+def test_a_follower_whose_disk_is_full_leaves_and_comes_back_when_there_is_space(t):
+    e, small, disk, c, paths = with_a_full_follower(t)
     check(small.data_dir in small.log_text().split(NO_ROOM)[1], "the line names the directory")
     epoch = e.epoch()
     paths += create_all(c, 50, "b")
@@ -110,14 +116,7 @@ def test_a_follower_whose_disk_is_full_leaves_and_comes_back_when_there_is_space
 
 def test_a_full_follower_that_is_killed_loses_nothing(t):
     """What it acknowledged is there when it is needed for a majority again, and the rest comes from the others."""
-    e = t.ensemble(config=CONFIG, start=False)
-    small = e.replicas[0]
-    disk = on_a_small_disk(t, small, 400, 340)
-    start_others_first(e, small)
-    c = zk.Raw(e.leader(), timeout=40000, seconds=30)
-    paths = create_all(c, 1500, "a")
-    until(lambda: not small.running() or NO_ROOM in small.log_text(), 20, "the small one says that it has no room")
-    check(small.running(), "it lives", small.process.returncode, small.log_text()[-3000:])
+    e, small, disk, c, paths = with_a_full_follower(t)
     small.kill9()
     os.unlink(disk + "/filler")
     small.restart()
@@ -162,22 +161,35 @@ def test_a_leader_whose_disk_is_full_hands_over_and_no_write_is_refused(t):
         all_there(replica, paths)
 
 
+def connected(replica):
+    try:
+        return zk.Raw(replica, timeout=20000, seconds=30)
+    except (Failure, OSError):
+        return None
+
+
 def burst(replica, number, value, acknowledged):
-    """Creates nodes, eight on their way at once, until some are refused; what else an answer may be is a failure."""
-    c = zk.Raw(replica, timeout=20000, seconds=30)
+    """Creates nodes, eight on their way at once, until some are refused. A leader whose disk is nearly full may hand
+    over once, to one that has a little more left: then connections are closed."""
+    c = until(lambda: connected(replica), 30, "a server that serves")
     sent, refused = 0, 0
     while refused < 20 and sent < 4000:
         batch = []
-        for _ in range(8):
-            path = "/b%d_%d" % (number, sent)
-            batch.append((path, c.post(zk.CREATE, zk.create_body(path, value))))
-            sent += 1
-        for path, xid in batch:
-            got = c.reply(xid)
-            check(got.err in (0, zk.QUOTA_EXCEEDED), "an answer", got.err)
-            refused += got.err != 0
-            if got.err == 0:
-                acknowledged.append(path)
+        try:
+            for _ in range(8):
+                path = "/b%d_%d" % (number, sent)
+                sent += 1
+                batch.append((path, c.post(zk.CREATE, zk.create_body(path, value))))
+            for path, xid in batch:
+                got = c.reply(xid)
+                check(got.err in (0, zk.QUOTA_EXCEEDED), "an answer", got.err)
+                refused += got.err != 0
+                if got.err == 0:
+                    acknowledged.append(path)
+        except (Failure, OSError) as failure:
+            if "closed" not in str(failure) and not isinstance(failure, OSError):
+                raise
+            c = until(lambda: connected(replica), 30, "a server that serves")
     check(refused, "the disks are full in the end", sent)
     c.close()
 
@@ -206,7 +218,7 @@ def test_equal_disks_that_fill_up_under_a_burst_refuse_writes_and_serve_on(t):
         thread.join(90)
         check(not thread.is_alive(), "a writer hangs")
     check(not failures, "all writers were answered", failures)
-    equal(e.epoch(), epoch, "the epoch")
+    check(e.epoch() <= epoch + 1, "at most one hands over", epoch, e.epoch())
     check(not any(NO_ROOM in replica.log_text() for replica in e.replicas), "nobody left")
     for replica in e.replicas:
         c = zk.Raw(replica, timeout=40000, seconds=30)

@@ -7,20 +7,19 @@ namespace coord::runtime::testing {
 namespace {
 
 struct Room : ::testing::Test {
-  Room() : cluster(3) {}
+  Room() : cluster(3) { full.refuse_writes = true; }
   void SetUp() override {
     cluster.start_all();
     ASSERT_TRUE(cluster.settle());
     cluster.clock.run_for(500);  // the followers have said how they stand
   }
   Cluster cluster;
+  store::Space full;  // nearly
 };
 
 TEST_F(Room, ADiskThatFillsUpRefusesWritesOnlyWithoutAQuorum) {
   Client client(cluster, 40'000);
   ASSERT_TRUE(client.connect(cluster.leader()));
-  store::Space full;
-  full.refuse_writes = true;
   cluster.store(cluster.follower(0)).set_space(full);
   cluster.clock.run_for(500);
   client.create("/one", "");
@@ -40,8 +39,6 @@ TEST_F(Room, ALeaderWhoseDiskIsNearlyFullHandsOverOnceToOneWithSpace) {
   const std::uint32_t epoch = cluster.core(low).peer().epoch();
   Client client(cluster, 40'000);
   ASSERT_TRUE(client.connect(cluster.follower(0)));
-  store::Space full;
-  full.refuse_writes = true;
   cluster.store(low).set_space(full);
   client.create("/at-once", "");
   EXPECT_NE(client.err(), Err::kQuotaExceeded);
@@ -72,8 +69,6 @@ TEST_F(Room, ALeaderDoesNotHandOverToThoseThatFillUpAtTheSameTime) {
   const std::uint32_t epoch = cluster.core(leader).peer().epoch();
   Client client(cluster, 40'000);
   ASSERT_TRUE(client.connect(cluster.follower(0)));
-  store::Space full;
-  full.refuse_writes = true;
   cluster.store(leader).set_space(full);
   cluster.clock.run_for(50);
   for (int n = 0; n < 2; ++n) cluster.store(cluster.follower(n)).set_space(full);
@@ -87,8 +82,6 @@ TEST_F(Room, ALeaderDoesNotHandOverToThoseThatFillUpAtTheSameTime) {
 // Those with space cannot be elected: who is elected again refuses writes for a while, and does not hand over at once.
 TEST_F(Room, ALeaderWhoseDiskIsNearlyFullDoesNotHandOverAgainAndAgain) {
   const Sid low = cluster.leader();
-  store::Space full;
-  full.refuse_writes = true;
   for (int n = 0; n < 2; ++n) {
     const Sid now = cluster.leader();
     cluster.store(now).set_space(full);
